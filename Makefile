@@ -1,0 +1,39 @@
+# Thin: each target calls a script that says what it does. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint fmt bench docs release lab-up lab-down lab-status
+
+help:            ## list the targets
+	@sed -nE 's/^([a-z-]+): *[a-z-]* *## /\1\t/p' Makefile | expand -t 14
+
+demo:            ## from a commit to running pods, on this machine: a rollout, an update under load, a crash that is rolled back
+	@demo/demo.sh
+
+demo-down:       ## end what the demo left running, and remove its folder
+	@demo/demo.sh down
+
+test:            ## everything: format, lints, unit tests, tests on a real cluster with real registries and Maven
+	@tests/gate/test.sh
+
+lint:            ## format and lints only
+	@tests/gate/test.sh format lints scripts
+
+fmt:             ## format the code
+	@cargo fmt
+
+bench:           ## the README's figures: start-up, size, peak memory
+	@benches/figures.sh
+
+docs:            ## write the generated reference (settings, problems, schema) anew
+	@tests/gate/docs.sh
+
+release:         ## the static binary: target/x86_64-unknown-linux-gnu/release/shipway
+	@tests/gate/release.sh
+
+lab-up:          ## start the real cluster, registries and Gitea that the tests use, and leave them running
+	@tests/cluster/lab.sh up
+
+lab-down:        ## stop them and leave nothing
+	@tests/cluster/lab.sh down
+
+lab-status:      ## what of the lab runs
+	@tests/cluster/lab.sh status

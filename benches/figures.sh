@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The figures of the README, measured on this machine: start-up, size of the binary, peak memory and time of a run without Maven
+# for a jar of 70 MB (image to the lab's registry, rollout to the lab's cluster when it is up).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+shipway=$root/target/x86_64-unknown-linux-gnu/release/shipway
+exec < /dev/null
+
+"$root/tests/gate/release.sh"
+"$root/tests/cluster/lab.sh" env > /dev/null 2>&1 || { echo 'the lab is not up: start it with `make lab-up`' >&2; exit 1; }
+eval "$("$root/tests/cluster/lab.sh" env)"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The fastest of many: what the machine does beside only adds.
+start_up() {
+  local best=999999 begun took
+  for _ in $(seq 30); do
+    begun=$(date +%s%N)
+    "$shipway" version > /dev/null
+    took=$((($(date +%s%N) - begun) / 1000))
+    [ $took -ge $best ] || best=$took
+  done
+  echo "$best"
+}
+
+# A jar that starts, made heavy by what does not compress.
+heavy_jar() {
+  mkdir -p "$work/project/target" "$work/classes"
+  head -c 70000000 /dev/urandom > "$work/classes/ballast.bin"
+  printf 'public class Main { public static void main(String[] a) throws Exception { new java.net.ServerSocket(8080); Thread.sleep(Long.MAX_VALUE); } }\n' > "$work/Main.java"
+  javac --release 17 -d "$work/classes" "$work/Main.java"
+  jar --create --file "$work/project/target/heavy.jar" --main-class Main -C "$work/classes" .
+  printf 'app: heavy\nline: bench\nbuild: {command: ["true"], artifact: target/heavy.jar}\nkubernetes: {replicas: 1, rolling: {min_ready_seconds: 0}}\n' > "$work/project/shipway.yaml"
+  git -C "$work/project" init --quiet --initial-branch=main
+  git -C "$work/project" -c user.name=bench -c user.email=bench@example.test commit --quiet --allow-empty --message bench
+}
+
+# The kernel keeps a process's peak while it lives; the last look at it before the end is the figure.
+whole_run() {
+  local namespace=bench-$$ begun peak=0 now process
+  "$root/tests/cluster/lab.sh" kubeconfig $namespace > "$work/kubeconfig"
+  begun=$(date +%s%N)
+  (cd "$work/project" && exec env -i PATH="$PATH" HOME="$HOME" KUBECONFIG="$work/kubeconfig" SHIPWAY_KUBERNETES_NAMESPACE=$namespace \
+    SHIPWAY_REGISTRY_URL="$LAB_REGISTRY" SHIPWAY_IMAGE_BASE="$LAB_BASE_17" SHIPWAY_PUBLISH=true "$shipway" run) > "$work/log" 2>&1 &
+  process=$!
+  while kill -0 $process 2> /dev/null; do
+    now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/$process/status 2> /dev/null || true)
+    peak=${now:-$peak}
+    sleep 0.01
+  done
+  "$root/tests/cluster/lab.sh" forget $namespace
+  wait $process || { cat "$work/log" >&2; return 1; }
+  echo "$((peak / 1024)) MB peak, $((($(date +%s%N) - begun) / 1000000)) ms"
+}
+
+heavy_jar
+printf '%-52s %s\n' 'start-up, `shipway version`' "$(start_up) µs" 'size of the static binary' "$(($(stat -c %s "$shipway") / 1000)) kB" \
+  'peak memory and time, 70 MB jar to running pods' "$(whole_run)"

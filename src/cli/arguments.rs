@@ -1,0 +1,153 @@
+//! What may stand behind `shipway`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings;
+
+/// From a commit to running pods in one CI step.
+///
+/// Compiles and packages a Maven application, generates its Dockerfile, builds the image without a daemon, pushes it, publishes it
+/// to Kubernetes as a rolling update, watches until it is really up, and rolls back with the evidence when it is not.
+///
+/// Without a command, `run` is meant (or what the setting `command` says, in a plugin step). Settings come from flags, PLUGIN_* and
+/// SHIPWAY_* variables, shipway.yaml and the CI's own variables, in this order; `shipway plan` shows each value with its source.
+#[derive(Parser)]
+#[command(name = "shipway", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// Flags that every command takes.
+#[derive(Args)]
+struct Overrides {
+    /// The settings file [default: shipway.yaml in the checkout].
+    #[arg(long, short, global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Work in this folder instead of the current one.
+    #[arg(long, short = 'C', global = true, value_name = "FOLDER")]
+    directory: Option<PathBuf>,
+    /// Set any key, such as kubernetes.replicas=3; wins over everything else, may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// The section of `environments` that applies.
+    #[arg(long, short, global = true, value_name = "NAME")]
+    environment: Option<String>,
+    /// The image's tag [default: the Git tag, else the commit].
+    #[arg(long, global = true, value_name = "TAG")]
+    tag: Option<String>,
+    /// The application's name [default: the repository's].
+    #[arg(long, global = true, value_name = "NAME")]
+    app: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// The whole job: build, image, push, publish, watch, report.
+    ///
+    /// What is not configured is left out and said: without a registry the image becomes an OCI layout in the report folder, without a
+    /// cluster the manifests are written there.
+    Run,
+    /// Show what `run` would do: every setting with its source, the Dockerfile, the manifests, the diff to what runs. Changes nothing.
+    Plan,
+    /// Compile, test and package with one Maven call (and deploy, when a Maven repository is configured).
+    Build,
+    /// Build, then print the Dockerfile that `run` would use; the context stays in the report folder for `docker build`.
+    Dockerfile,
+    /// Build and push the image; stops before the cluster.
+    Image,
+    /// Publish an image that is there already: --image, image.ref, or SHIPWAY_OUT_IMAGE of an earlier job.
+    Publish {
+        /// Tag or digest reference of the image.
+        #[arg(long, value_name = "REFERENCE")]
+        image: Option<String>,
+    },
+    /// Put an earlier revision back (Deployment, Service and autoscaler together), and watch it like a publish.
+    Rollback {
+        /// The revision; `status` lists them [default: the last good one before what runs].
+        #[arg(long, value_name = "REVISION")]
+        to: Option<u64>,
+    },
+    /// What runs: image, revision, pods, recent releases.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lint shipway.yaml (offline): unknown keys, wrong values, with line and column.
+    Check {
+        /// The file [default: that of --file, else shipway.yaml].
+        file: Option<PathBuf>,
+    },
+    /// Print the JSON schema of shipway.yaml.
+    Schema,
+    /// Print a reference document.
+    #[command(hide = true)]
+    Reference { document: Document },
+    /// Print the version.
+    Version,
+}
+
+/// Reference documents that are generated from the code's own tables.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Document {
+    Settings,
+    Problems,
+    ExitCodes,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
+        _ => Err("write it as KEY=VALUE, such as kubernetes.replicas=3".to_string()),
+    }
+}
+
+impl Arguments {
+    /// What settings are loaded from: flags are the first source.
+    pub(super) fn input(&self, environment: Vec<(String, String)>) -> settings::Input {
+        let overrides = &self.overrides;
+        let mut args = overrides.set.clone();
+        let mut flag = |key: &str, value: Option<String>| args.extend(value.map(|value| (key.to_string(), value)));
+        flag("environment", overrides.environment.clone());
+        flag("image.tag", overrides.tag.clone());
+        flag("app", overrides.app.clone());
+        match &self.command {
+            Some(Command::Publish { image }) => flag("image.ref", image.clone()),
+            Some(Command::Rollback { to }) => flag("rollback.to", to.map(|revision| revision.to_string())),
+            _ => {}
+        }
+        settings::Input {
+            args,
+            file: overrides.file.clone(),
+            dir: overrides.directory.clone().unwrap_or_else(|| PathBuf::from(".")),
+            environment,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn everyday_flags_are_keys() {
+        let arguments =
+            Arguments::parse_from(["shipway", "rollback", "--to", "3", "-e", "prod", "--set", "kubernetes.env={\"A\":\"x=y\"}"]);
+        let keys: Vec<_> = arguments.input(Vec::new()).args;
+        assert!(keys.contains(&("environment".into(), "prod".into())));
+        assert!(keys.contains(&("rollback.to".into(), "3".into())));
+        assert!(keys.contains(&("kubernetes.env".into(), "{\"A\":\"x=y\"}".into())));
+    }
+}

@@ -1,0 +1,95 @@
+//! What every job and query begins with: settings, checkout, plan.
+
+use std::sync::Mutex;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::print;
+use crate::{
+    domain::{
+        event::Events,
+        problem::{Problem, Result},
+        redact::Redactor,
+    },
+    plan::Plan,
+    report::{self, Attachments, Log, Recorder},
+    settings::{self, Auto, Input, Loaded},
+    steps::{self, Run},
+};
+
+/// The settings and where the run's words go.
+pub(super) struct Session {
+    pub loaded: Loaded,
+    input: Input,
+    pub log: Log,
+    pub recorder: Recorder,
+    pub redactor: Redactor,
+    pub events: Events,
+    pub cancel: CancellationToken,
+}
+
+impl Session {
+    pub(super) fn start(input: Input, command: &str) -> Result<Session> {
+        let loaded = settings::load(&input).map_err(Problem::from)?;
+        let redactor = Redactor::new(&loaded.secrets);
+        print::trace(loaded.settings.log.level, &redactor);
+        let log = Log::new(Box::new(std::io::stdout()), print::style(&loaded), redactor.clone());
+        let recorder = Recorder::new(env!("CARGO_PKG_VERSION"), command);
+        let events = report::events(&log, &recorder);
+        Ok(Session { loaded, input, log, recorder, redactor, events, cancel: CancellationToken::new() })
+    }
+
+    /// Cancels the run at the first SIGTERM or SIGINT; a second one ends the process at once, as the system does it.
+    pub(super) fn listen(&self) -> Result<()> {
+        let failed = |error: std::io::Error| Problem::bug(format!("cannot listen to signals: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let cancel = self.cancel.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            cancel.cancel();
+        });
+        Ok(())
+    }
+
+    /// Who runs `publish` wants it on any branch; a fork's merge request stays out.
+    pub(super) fn publish_by_command(&mut self) {
+        let publish = &mut self.loaded.settings.publish;
+        if *publish == Auto::Auto && !self.loaded.ci.is_fork() {
+            *publish = Auto::Yes;
+        }
+    }
+
+    /// The plan of this run; clones the source when there is none. `needs_source` is false for commands that only talk to the cluster.
+    pub(super) async fn plan(&mut self, needs_source: bool) -> Result<Plan> {
+        for warning in std::mem::take(&mut self.loaded.warnings) {
+            self.events.warning(warning.to_string(), warning.fix.clone());
+        }
+        let facts = steps::checkout(&self.loaded, &self.input.dir, needs_source, &self.events);
+        let facts = tokio::select! {
+            biased;
+            facts = facts => facts?,
+            () = self.cancel.cancelled() => return Err(steps::cancelled("checkout")),
+        };
+        if facts.cloned {
+            let input = Input { dir: facts.dir.clone(), ..self.input.clone() };
+            self.loaded = settings::load(&input).map_err(Problem::from)?;
+        }
+        Plan::new(self.loaded.clone(), facts)
+    }
+
+    pub(super) fn run(&self, plan: Plan) -> Result<Run> {
+        Ok(Run {
+            registry: steps::registry_client(&plan)?,
+            plan,
+            events: self.events.clone(),
+            recorder: self.recorder.clone(),
+            cancel: self.cancel.clone(),
+            attachments: Mutex::new(Attachments::default()),
+        })
+    }
+}

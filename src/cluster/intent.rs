@@ -1,0 +1,111 @@
+//! What a publish writes down before it changes anything: its stamp, its record, and a record of what runs without one.
+
+use k8s_openapi::{
+    ByteString,
+    api::{apps::v1::Deployment, core::v1::Secret as CoreSecret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    jiff::Timestamp,
+};
+
+use super::{Publish, diff, records::spec_hash};
+use crate::domain::{
+    manifests::{MANAGER, Objects, Stamp, common_labels, keys, label_value},
+    release::{Outcome, Position, Release},
+};
+
+/// What the controller has finished: all pods of the newest template are available, and no others are there.
+pub(super) fn is_complete(live: &Deployment) -> bool {
+    let (Some(spec), Some(status)) = (&live.spec, &live.status) else { return false };
+    let desired = spec.replicas.unwrap_or(1);
+    let all = |count: Option<i32>| count.unwrap_or(0) == desired;
+    status.observed_generation >= live.metadata.generation
+        && all(status.updated_replicas)
+        && all(status.available_replicas)
+        && all(status.replicas)
+}
+
+/// A number that this publish changes goes back to what it was.
+pub(super) fn with_replicas(mut previous: Release, publish: &Publish, live: Option<&Deployment>) -> Release {
+    let before = live.and_then(|live| live.spec.as_ref()?.replicas);
+    if let Some(spec) = previous.deployment.spec.as_mut().filter(|_| publish.workload.replicas.is_some() && previous.autoscaler.is_none()) {
+        spec.replicas = spec.replicas.or(before);
+    }
+    previous
+}
+
+pub(super) fn stamp(publish: &Publish, revision: u64) -> Stamp {
+    Stamp {
+        revision,
+        sequence: Some(publish.sequence()),
+        commit: publish.commit.clone(),
+        job_url: publish.job_url.clone(),
+        author: publish.author.clone(),
+    }
+}
+
+pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Release {
+    let mut deployment = objects.deployment.clone();
+    if let Some(spec) = deployment.spec.as_mut() {
+        // the number at creation is no wish of the settings, and must not come back with a rollback
+        spec.replicas = publish.workload.replicas;
+    }
+    Release {
+        revision: stamp.revision,
+        outcome: Outcome::Pending,
+        problem: None,
+        image: publish.workload.image.to_string(),
+        version: publish.workload.version.clone(),
+        commit: stamp.commit.clone(),
+        author: stamp.author.clone(),
+        job_url: stamp.job_url.clone(),
+        sequence: stamp.sequence.clone(),
+        started: Timestamp::now().to_string(),
+        seconds: None,
+        restores: None,
+        spec_hash: spec_hash(&deployment),
+        deployment,
+        service: objects.service.clone(),
+        autoscaler: objects.autoscaler.clone(),
+    }
+}
+
+/// A record of a Deployment that runs without one.
+pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release {
+    let mut deployment = diff::snapshot(live);
+    let name = deployment.metadata.name.clone().unwrap_or_default();
+    let labels = deployment.metadata.labels.get_or_insert_default();
+    labels.insert(keys::MANAGED_BY.to_string(), MANAGER.to_string());
+    labels.insert(keys::INSTANCE.to_string(), label_value(&name));
+    let annotations = deployment.metadata.annotations.get_or_insert_default();
+    annotations.insert(keys::REVISION.to_string(), revision.to_string());
+    let container = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.containers.first());
+    Release {
+        revision,
+        outcome: Outcome::Succeeded,
+        problem: None,
+        image: container.and_then(|container| container.image.clone()).unwrap_or_default(),
+        version: live.metadata.labels.as_ref().and_then(|labels| labels.get(keys::VERSION)).cloned().unwrap_or_default(),
+        commit: None,
+        author: None,
+        job_url: None,
+        sequence: at.sequence.clone(),
+        started: Timestamp::now().to_string(),
+        seconds: None,
+        restores: None,
+        spec_hash: spec_hash(&deployment),
+        deployment,
+        service: None,
+        autoscaler: None,
+    }
+}
+
+pub(super) fn pull_secret(publish: &Publish) -> Option<CoreSecret> {
+    let config = publish.pull_secret.as_ref()?;
+    let name = publish.workload.pull_secret.clone().unwrap_or_else(|| format!("{}-pull", publish.workload.name));
+    Some(CoreSecret {
+        metadata: ObjectMeta { name: Some(name), labels: Some(common_labels(&publish.workload)), ..ObjectMeta::default() },
+        type_: Some("kubernetes.io/dockerconfigjson".to_string()),
+        data: Some([(".dockerconfigjson".to_string(), ByteString(config.expose().as_bytes().to_vec()))].into()),
+        ..CoreSecret::default()
+    })
+}

@@ -1,0 +1,310 @@
+//! Errors of the API server and of the way to it, as problems.
+
+use kube::core::Status;
+
+use crate::domain::{
+    problem::{Code, EvidenceKind, Problem},
+    rollout::Finding,
+};
+
+/// What the layers of the client call their own errors; none of it tells what is wrong.
+const LAYERS: [&str; 6] = ["ServiceError", "HyperError", "tcp connect error", "dns error", "error trying to connect", "connection error"];
+
+/// What was being done, for the message: `patch`, `deployments`, `web`.
+#[derive(Debug, Clone, Copy)]
+pub struct Action<'a> {
+    pub verb: &'a str,
+    pub resource: &'a str,
+    pub name: &'a str,
+    pub namespace: &'a str,
+    /// URL of the API server.
+    pub server: &'a str,
+}
+
+/// The problem behind an error of the client.
+pub fn problem(error: &kube::Error, action: Action<'_>) -> Problem {
+    match error {
+        kube::Error::Api(status) => refused(status, action),
+        kube::Error::Auth(cause) => unauthorized(&chain(cause)),
+        kube::Error::SerdeError(cause) => Problem::new(Code::ClusterFailed, format!("the API server's answer cannot be read: {cause}")),
+        other => unreachable(&chain(other), action.server),
+    }
+}
+
+/// An answer did not come in time.
+pub fn timed_out(action: Action<'_>, seconds: u64) -> Problem {
+    let Action { verb, resource, name, server, .. } = action;
+    let server = shown(server);
+    let message = format!("the API server at {server} did not answer within {seconds} s (to {verb} {resource} {name})");
+    Problem::new(Code::ClusterUnreachable, message)
+}
+
+/// The problem that a doomed rollout ends with.
+pub fn doomed(finding: &Finding) -> Problem {
+    let problem = Problem::new(finding.code, finding.message.clone());
+    match &finding.hint {
+        Some(hint) => problem.hint(hint.clone()),
+        None => problem,
+    }
+}
+
+/// Whether the API server says that the object is not there.
+pub fn is_not_found(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 404)
+}
+
+/// Whether the object was changed since it was read (and not that a field belongs to another).
+pub fn is_stale(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 409 && conflicts(status).is_empty() && status.reason != "AlreadyExists")
+}
+
+/// Whether an object of that name was made meanwhile.
+pub fn already_exists(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.reason == "AlreadyExists")
+}
+
+/// The fields that other managers own, when that is why an apply was refused.
+pub fn conflicting_fields(error: &kube::Error) -> Vec<String> {
+    status(error).map(|status| conflicts(status).into_iter().map(|(field, _)| field).collect()).unwrap_or_default()
+}
+
+/// Whether it is unknown what became of a write: no answer, or an answer of something in between.
+pub fn is_unclear(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500,
+        kube::Error::Auth(_) | kube::Error::BuildRequest(_) => false,
+        _ => true,
+    }
+}
+
+fn status(error: &kube::Error) -> Option<&Status> {
+    match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    }
+}
+
+fn refused(status: &Status, action: Action<'_>) -> Problem {
+    let Action { verb, resource, name, namespace, .. } = action;
+    let sentence = clean(&status.message);
+    let what = format!("{resource} {name}");
+    match status.code {
+        401 => unauthorized(&sentence),
+        403 => forbidden(&sentence, action),
+        404 if sentence.starts_with("namespaces ") => missing_namespace(namespace),
+        409 if !conflicts(status).is_empty() => conflict(status, &what),
+        400 | 422 => invalid(status, &what, &sentence),
+        429 => Problem::new(Code::ClusterFailed, format!("the API server is overloaded and refused to {verb} {what}: {sentence}")),
+        code => Problem::new(Code::ClusterFailed, format!("the API server answered {code} to {verb} {what}: {sentence}")),
+    }
+}
+
+fn unauthorized(why: &str) -> Problem {
+    Problem::new(Code::ClusterUnauthorized, format!("the cluster refused the credentials: {why}"))
+        .hint("renew the token or certificate in cluster.kubeconfig (or cluster.token)")
+}
+
+/// The problem of a namespace that is not there.
+pub fn missing_namespace(namespace: &str) -> Problem {
+    Problem::new(Code::NamespaceMissing, format!("namespace {namespace} does not exist"))
+        .hint(format!("create it, set kubernetes.create_namespace, or correct kubernetes.namespace (now {namespace})"))
+}
+
+/// A role that is too small, an admission policy and a quota all answer 403.
+fn forbidden(sentence: &str, action: Action<'_>) -> Problem {
+    let Action { verb, resource, name, namespace, .. } = action;
+    if sentence.contains("exceeded quota") {
+        return Problem::new(Code::QuotaExceeded, format!("the quota does not let {resource} {name} be made: {sentence}"));
+    }
+    if sentence.contains("because it is being terminated") {
+        return Problem::new(Code::NamespaceMissing, format!("namespace {namespace} is being deleted"));
+    }
+    let account = sentence.split_once("User \"").and_then(|(_, rest)| rest.split_once('"')).map(|(account, _)| account);
+    match account {
+        Some(account) if sentence.contains(" cannot ") => {
+            let message = format!("{account} may not {verb} {resource} in namespace {namespace}");
+            Problem::new(Code::ClusterForbidden, message)
+                .hint(format!("bind a Role with {verb} on {resource} to {account}; plugin/kubernetes/role.yaml has all that Shipway needs"))
+        }
+        _ => Problem::new(Code::AdmissionDenied, format!("the cluster does not admit {resource} {name}: {sentence}")),
+    }
+}
+
+fn conflicts(status: &Status) -> Vec<(String, String)> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let ours = causes.filter(|cause| cause.reason == "FieldManagerConflict");
+    ours.map(|cause| (cause.field.clone(), manager(&cause.message))).collect()
+}
+
+/// The name in `conflict with "kubectl-edit" using apps/v1`.
+fn manager(message: &str) -> String {
+    message.split('"').nth(1).unwrap_or(message).to_string()
+}
+
+fn conflict(status: &Status, what: &str) -> Problem {
+    let fields: Vec<String> = conflicts(status).into_iter().map(|(field, manager)| format!("{field} (owned by {manager})")).collect();
+    Problem::new(Code::FieldConflict, format!("another field manager owns fields of {what}: {}", fields.join(", ")))
+        .hint("set kubernetes.force_conflicts to take the fields over, or leave them to their manager")
+        .evidence(EvidenceKind::Diff, what, clean(&status.message))
+}
+
+fn invalid(status: &Status, what: &str, sentence: &str) -> Problem {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let fixed: Vec<String> = causes.filter(|cause| is_immutable(&cause.message)).map(|cause| cause.field.clone()).collect();
+    if fixed.is_empty() && !is_immutable(sentence) {
+        return Problem::new(Code::ManifestInvalid, format!("the API server refuses {what}: {sentence}"));
+    }
+    let field = if fixed.is_empty() { "a field".to_string() } else { fixed.join(", ") };
+    Problem::new(Code::FieldImmutable, format!("{field} of {what} cannot be changed: {sentence}"))
+        .hint(format!("keep its value, or remove the object first; nothing was recreated ({what})"))
+}
+
+fn is_immutable(text: &str) -> bool {
+    text.contains("immutable") || text.contains("may not change once set")
+}
+
+fn unreachable(cause: &str, server: &str) -> Problem {
+    let (cause, server) = (plain(cause), shown(server));
+    let lower = cause.to_lowercase();
+    if lower.contains("certificate") || lower.contains("unknownissuer") || lower.contains("notvalidforname") {
+        return Problem::new(Code::ClusterUnreachable, format!("the certificate of the API server at {server} is not trusted: {cause}"))
+            .hint("set cluster.ca to the cluster's certificate authority, or correct cluster.server");
+    }
+    Problem::new(Code::ClusterUnreachable, format!("the API server at {server} cannot be reached: {cause}"))
+}
+
+/// A URL for messages: without a user's name and password.
+fn shown(server: &str) -> String {
+    let server = server.trim_end_matches('/');
+    match server.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+        None => server.to_string(),
+    }
+}
+
+/// The cause without the names of the client's layers and the operating system's number.
+fn plain(cause: &str) -> String {
+    let parts = cause.split(": ").filter(|part| !LAYERS.contains(part) && !part.starts_with("client error ("));
+    let text = parts.map(|part| part.split(" (os error ").next().unwrap_or(part)).collect::<Vec<_>>().join(": ");
+    let mut letters = text.chars();
+    match letters.next() {
+        // a name such as UnknownIssuer stays as it is
+        Some(first) if text.contains(' ') => first.to_lowercase().collect::<String>() + letters.as_str(),
+        Some(_) => text,
+        None => cause.to_string(),
+    }
+}
+
+/// An error with its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        match parts.last_mut() {
+            Some(last) if last.contains(&text) => {}
+            // an outer error that repeats its cause says more with the cause alone cut off
+            _ => parts.push(text),
+        }
+        next = error.source();
+    }
+    clean(&parts.join(": "))
+}
+
+/// One line without control characters, at most 1000 characters: it comes from outside.
+pub fn clean(text: &str) -> String {
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = printable.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(1000) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(status: serde_json::Value) -> Problem {
+        let error = kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()));
+        problem(&error, Action { verb: "patch", resource: "deployments", name: "web", namespace: "trade", server: "https://a.test:6443/" })
+    }
+
+    #[test]
+    fn a_small_role_names_verb_resource_and_account() {
+        let sentence = r#"deployments.apps "web" is forbidden: User "system:serviceaccount:trade:ci" cannot patch resource "deployments" in API group "apps" in the namespace "trade""#;
+        let problem = of(json!({"code": 403, "reason": "Forbidden", "message": sentence}));
+        assert_eq!((problem.code, problem.exit_code()), (Code::ClusterForbidden, 30));
+        assert_eq!(problem.message, "system:serviceaccount:trade:ci may not patch deployments in namespace trade");
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_small_role() {
+        let quota = of(json!({"code": 403, "message": "pods \"x\" is forbidden: exceeded quota: small"}));
+        assert_eq!(quota.code, Code::QuotaExceeded);
+        let webhook = of(json!({"code": 403, "message": "admission webhook \"policy.test\" denied the request:\n\u{1b}[31mno\u{1b}[0m"}));
+        assert_eq!(webhook.code, Code::AdmissionDenied);
+        assert!(!webhook.message.contains('\u{1b}') && !webhook.message.contains('\n'), "{:?}", webhook.message);
+    }
+
+    #[test]
+    fn conflicts_name_field_and_manager() {
+        let causes = json!([{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\" using apps/v1", "field": ".spec.minReadySeconds"}]);
+        let problem =
+            of(json!({"code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict", "details": {"causes": causes}}));
+        assert_eq!(problem.code, Code::FieldConflict);
+        assert!(problem.message.contains(".spec.minReadySeconds (owned by kubectl-edit)"), "{}", problem.message);
+    }
+
+    #[test]
+    fn immutable_fields_are_named() {
+        let causes = json!([{"reason": "FieldValueInvalid", "message": "Invalid value: field is immutable", "field": "spec.selector"}]);
+        let problem = of(json!({"code": 422, "reason": "Invalid", "message": "Deployment is invalid", "details": {"causes": causes}}));
+        assert_eq!((problem.code, problem.exit_code()), (Code::FieldImmutable, 10));
+        assert!(problem.message.starts_with("spec.selector of deployments web cannot be changed"), "{}", problem.message);
+        let other = of(json!({"code": 422, "reason": "Invalid", "message": "spec.replicas: Invalid value: -1"}));
+        assert_eq!(other.code, Code::ManifestInvalid);
+    }
+
+    #[test]
+    fn the_rest_has_its_class() {
+        for (code, message, expected) in [
+            (401, "Unauthorized", Code::ClusterUnauthorized),
+            (404, "namespaces \"trade\" not found", Code::NamespaceMissing),
+            (429, "too many requests", Code::ClusterFailed),
+            (500, "etcdserver: leader changed", Code::ClusterFailed),
+        ] {
+            assert_eq!(of(json!({"code": code, "message": message})).code, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_named_and_its_cause_said_plainly() {
+        let of = |cause: &str| unreachable(cause, "https://ada:secret@a.test:6443/").message;
+        for (cause, words) in [
+            ("ServiceError: client error (Connect): tcp connect error: Connection refused (os error 111)", "connection refused"),
+            (
+                "ServiceError: client error (Connect): dns error: failed to lookup address information: Name or service not known",
+                "failed to lookup address information: Name or service not known",
+            ),
+            ("ServiceError", "ServiceError"),
+        ] {
+            assert_eq!(of(cause), format!("the API server at https://a.test:6443 cannot be reached: {words}"));
+        }
+        let untrusted = of("ServiceError: client error (Connect): invalid peer certificate: UnknownIssuer");
+        assert_eq!(
+            untrusted,
+            "the certificate of the API server at https://a.test:6443 is not trusted: invalid peer certificate: UnknownIssuer"
+        );
+    }
+
+    #[test]
+    fn a_stale_version_is_no_conflict_of_fields() {
+        let stale = |status: serde_json::Value| is_stale(&kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())));
+        assert!(stale(json!({"code": 409, "reason": "Conflict", "message": "the object has been modified"})));
+        assert!(!stale(json!({"code": 409, "reason": "AlreadyExists"})));
+        assert!(!stale(json!({"code": 409, "reason": "Conflict", "details": {"causes": [{"reason": "FieldManagerConflict"}]}})));
+    }
+}

@@ -1,0 +1,322 @@
+//! A publish: preflight, lock, intent, apply, watch, verdict; on failure evidence first, then back to the last good release.
+
+use std::{path::Path, time::Duration};
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{Secret as CoreSecret, Service},
+    },
+    jiff::Timestamp,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Publish, Released,
+    apply::{Live, Mode, owns_replicas},
+    connect::Cluster,
+    diff,
+    intent::{found, intent, is_complete, pull_secret, stamp, with_replicas},
+    lock::{Lock, Wanted, lost},
+    preflight::Found,
+    problem,
+    records::Records,
+    watch::{Ended, Watch},
+};
+use crate::domain::{
+    containers::can_drain,
+    event::Events,
+    manifests::{Objects, is_ours},
+    problem::{Code, Problem, Result},
+    release::{Outcome, Position, Release, Sequence, check_sequence, interrupted, next_revision, position, previous_good, prunable},
+    rollout::{Budgets, Rollout, sets},
+};
+
+/// One change of what runs, under the lock: a publish or a rollback.
+pub(super) struct Change<'a> {
+    pub name: &'a str,
+    pub objects: Objects,
+    pub live: Live,
+    pub release: Release,
+    /// Where to go back to.
+    pub previous: Option<Release>,
+    pub pull_secret: Option<CoreSecret>,
+    pub force: bool,
+    pub timeout: Duration,
+    pub evidence: &'a Path,
+    /// The records before this one.
+    pub known: Vec<Release>,
+    pub held: Held<'a>,
+}
+
+/// What a run under the lock needs at every step.
+#[derive(Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub lock: &'a Lock,
+    pub events: &'a Events,
+    pub cancel: &'a CancellationToken,
+    pub began: Instant,
+}
+
+impl Publish {
+    pub(super) fn sequence(&self) -> Sequence {
+        Sequence { kind: self.sequence.0.clone(), number: self.sequence.1 }
+    }
+
+    /// Taking over an object means to win against who made it.
+    pub(super) fn forces(&self) -> bool {
+        self.force_conflicts || self.adopt
+    }
+}
+
+impl Cluster {
+    /// Applies the workload and watches it until it is really up; on failure gathers evidence and puts the previous revision back.
+    pub async fn publish(&self, publish: &Publish, events: &Events, cancel: &CancellationToken) -> Result<Released> {
+        let began = Instant::now();
+        let found = tokio::select! {
+            () = cancel.cancelled() => return Err(nothing_changed()),
+            found = Box::pin(self.preflight(publish, events)) => found?,
+        };
+        let name = &publish.workload.name;
+        let wanted = Wanted { application: name, holder: &publish.holder, wait: publish.lock_wait, ttl: publish.lock_ttl };
+        let lock = self.lock(&wanted, events, cancel).await?;
+        let held = Held { lock: &lock, events, cancel, began };
+        let result = match Box::pin(self.intend(publish, found, held)).await {
+            Ok(change) => Box::pin(self.carry_out(change)).await,
+            Err(problem) => Err(problem),
+        };
+        lock.release().await;
+        result
+    }
+
+    /// Under the lock: reads the real state, and writes down what is going to happen.
+    async fn intend<'a>(&self, publish: &'a Publish, found: Found, held: Held<'a>) -> Result<Change<'a>> {
+        let Found { mut live, native_sleep } = found;
+        let Held { lock, events, cancel, .. } = held;
+        let name = &publish.workload.name;
+        live.deployment = self.get(name).await?;
+        self.check_owner(publish, &live)?;
+        let at = live.deployment.as_ref().map(|live| position(&live.metadata)).unwrap_or_default();
+        check_sequence(&at, &publish.sequence())?;
+        let records = Records::new(self, name);
+        let mut known = Box::pin(self.known(&records, live.deployment.as_ref(), &at, events)).await?;
+        known.extend(self.baseline(&records, &known, &live, &at).await?);
+        let stamp = stamp(publish, next_revision(&known, &at));
+        let objects = self.objects(publish, &live, native_sleep, &stamp)?;
+        if !can_drain(&publish.workload, native_sleep) {
+            events.note("no preStop sleep: the cluster is older than 1.30 and the image has no sleep; requests may fail while pods stop");
+        }
+        let release = intent(publish, &stamp, &objects);
+        if cancel.is_cancelled() {
+            return Err(nothing_changed());
+        }
+        lock.check()?;
+        records.create(&release).await?;
+        let previous =
+            previous_good(&known, release.revision).cloned().map(|previous| with_replicas(previous, publish, live.deployment.as_ref()));
+        Ok(Change {
+            name,
+            objects,
+            previous,
+            release,
+            pull_secret: pull_secret(publish),
+            force: publish.forces(),
+            timeout: publish.workload.rolling.timeout,
+            evidence: &publish.evidence,
+            live,
+            known,
+            held,
+        })
+    }
+
+    /// The records, with those of killed runs ended by what is really there.
+    pub(super) async fn known(
+        &self,
+        records: &Records<'_>,
+        live: Option<&Deployment>,
+        at: &Position,
+        events: &Events,
+    ) -> Result<Vec<Release>> {
+        let mut known = records.list().await?;
+        let open: Vec<u64> = interrupted(&known).map(|release| release.revision).collect();
+        for release in known.iter_mut().filter(|release| open.contains(&release.revision)) {
+            let up = at.revision == Some(release.revision) && live.is_some_and(is_complete);
+            release.outcome = if up { Outcome::Succeeded } else { Outcome::Interrupted };
+            let who = release.job_url.as_deref().map(|url| format!(" by {url}")).unwrap_or_default();
+            let became = if up { "it is up, and counts as good" } else { "it is not fully up, and is taken over" };
+            events.note(format!("revision {} was begun{who} and never ended: {became}", release.revision));
+            records.update(release).await?;
+        }
+        Ok(known)
+    }
+
+    /// A record of what runs when there is none (taken over from others, or lost), so that a failure can go back to it.
+    async fn baseline(&self, records: &Records<'_>, known: &[Release], live: &Live, at: &Position) -> Result<Option<Release>> {
+        let recorded = known.iter().any(|release| Some(release.revision) == at.revision);
+        let Some(deployment) = live.deployment.as_ref().filter(|deployment| !recorded && is_complete(deployment)) else { return Ok(None) };
+        let release = Release {
+            service: live.service.as_ref().map(diff::service_snapshot),
+            autoscaler: live.autoscaler.as_ref().map(diff::autoscaler_snapshot),
+            ..found(deployment, at.revision.unwrap_or_else(|| next_revision(known, at)), at)
+        };
+        records.create(&release).await?;
+        Ok(Some(release))
+    }
+
+    /// Applies, watches, and ends the release one way or the other.
+    pub(super) async fn carry_out(&self, mut change: Change<'_>) -> Result<Released> {
+        let records = Records::new(self, change.name);
+        let (deployment, service) = match Box::pin(self.start(&change)).await {
+            Ok(started) => started,
+            Err(problem) if problem.unrestored => return Err(problem),
+            Err(problem) => return Err(self.not_started(&change, &records, problem).await),
+        };
+        let budgets = Budgets { timeout: change.timeout, ..Budgets::default() };
+        let watch = Watch {
+            deployment: &deployment,
+            service: change.objects.service.is_some(),
+            budgets,
+            lock: change.held.lock,
+            events: change.held.events,
+            cancel: change.held.cancel,
+        };
+        let (problem, rollout) = match Box::pin(self.watch(&watch)).await {
+            Ok((Ended::Done, rollout)) => return self.succeed(&mut change, &records, &rollout, service).await,
+            Ok((Ended::Doomed(finding), rollout)) => {
+                let gathered = Box::pin(self.gather(&rollout, *finding, change.evidence)).await;
+                let mut problem = problem::doomed(&gathered.finding);
+                problem.evidence = gathered.evidence;
+                (problem, rollout)
+            }
+            Ok((Ended::Cancelled, rollout)) => (Problem::new(Code::Cancelled, "cancelled during the rollout"), rollout),
+            Ok((Ended::LockLost, _)) => return Err(lost(change.name).unrestored()),
+            Err(problem) => return Err(problem.unrestored()),
+        };
+        Err(Box::pin(self.fail(&mut change, &records, problem, &rollout)).await)
+    }
+
+    /// All changes of a release in their order; the Deployment's patch is the one that counts.
+    async fn start(&self, change: &Change<'_>) -> Result<(Deployment, Option<Service>)> {
+        let (live, events, mode) = (&change.live, change.held.events, Mode { force: change.force, ..Mode::default() });
+        if change.held.cancel.is_cancelled() {
+            return Err(nothing_changed());
+        }
+        change.held.lock.check()?;
+        if let Some(secret) = &change.pull_secret {
+            self.apply(secret, None, Mode { force: true, ..mode }, events).await?;
+        }
+        let service = match &change.objects.service {
+            Some(service) => Some(self.apply(service, live.service.as_ref(), mode, events).await?),
+            None => None,
+        };
+        if let Some(deployment) = live.deployment.as_ref().filter(|live| change.objects.autoscaler.is_some() && owns_replicas(live)) {
+            self.hand_over_replicas(deployment).await?;
+        }
+        change.held.lock.check()?;
+        let base = match &live.deployment {
+            Some(_) if change.objects.autoscaler.is_some() => self.get(change.name).await?,
+            live => live.clone(),
+        };
+        let given = Mode { leave_replicas: change.objects.autoscaler.is_some(), ..mode };
+        let deployment = self.apply_deployment(&change.objects.deployment, base.as_ref(), given, events).await?;
+        // the generation would not tell: the API server raises it for annotations, too
+        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
+        let same = base.as_ref().is_some_and(|base| template(base) == template(&deployment));
+        if same {
+            events.note("nothing of what runs changes: no pod is restarted");
+        }
+        let rest = async {
+            match &change.objects.autoscaler {
+                Some(autoscaler) => drop(self.apply(autoscaler, live.autoscaler.as_ref(), mode, events).await?),
+                None => self.drop_ours(live, change.name, events).await?,
+            }
+            if change.objects.service.is_none()
+                && let Some(service) = live.service.as_ref().filter(|service| is_ours(&service.metadata, change.name))
+            {
+                self.delete(service, events).await?;
+            }
+            Ok(())
+        };
+        rest.await.map_err(Problem::unrestored)?;
+        Ok((deployment, service))
+    }
+
+    pub(super) async fn drop_ours(&self, live: &Live, name: &str, events: &Events) -> Result<()> {
+        match live.autoscaler.as_ref().filter(|autoscaler| is_ours(&autoscaler.metadata, name)) {
+            Some(autoscaler) => self.delete(autoscaler, events).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The Deployment was not touched: the intent is withdrawn, and a Service that was changed already is put back.
+    async fn not_started(&self, change: &Change<'_>, records: &Records<'_>, problem: Problem) -> Problem {
+        if change.held.lock.check().is_err() {
+            return problem;
+        }
+        if let Some(service) = change.previous.as_ref().and_then(|previous| previous.service.as_ref())
+            && let Err(second) = self.apply(service, None, Mode { force: true, ..Mode::default() }, &Events::none()).await
+        {
+            tracing::warn!(%second, "the service was not put back");
+        }
+        if let Err(second) = records.delete(change.release.revision).await {
+            tracing::warn!(%second, "the record of a release that did not start stays");
+        }
+        problem
+    }
+
+    async fn succeed(
+        &self,
+        change: &mut Change<'_>,
+        records: &Records<'_>,
+        rollout: &Rollout,
+        service: Option<Service>,
+    ) -> Result<Released> {
+        let seconds = change.held.began.elapsed().as_secs_f64();
+        change.release.outcome = Outcome::Succeeded;
+        change.release.seconds = Some(seconds);
+        // the pods are up: a record that cannot be written must not turn that into a failure
+        if let Err(problem) = self.complete(change, records).await {
+            change.held.events.warning(format!("the release's record was not completed: {problem}"), problem.hint.clone());
+        }
+        self.look_around(change, rollout).await;
+        Ok(Released {
+            revision: change.release.revision,
+            previous: change.previous.as_ref().map(|previous| previous.revision),
+            restores: change.release.restores,
+            replicas: rollout.progress().desired,
+            url: service.as_ref().and_then(|service| super::status::url(service, rollout.pods().map(|pod| &pod.pod))),
+            seconds,
+        })
+    }
+
+    /// Says what is not well beside a rollout that is done.
+    async fn look_around(&self, change: &Change<'_>, rollout: &Rollout) {
+        for stuck in rollout.stuck(Timestamp::now()) {
+            let pods = format!("kubectl -n {} describe pod {}", self.namespace, stuck.name);
+            change.held.events.warning(stuck.to_string(), format!("look at its node and finalizers: {pods}"));
+        }
+        if change.objects.autoscaler.is_some()
+            && let Ok(Some(autoscaler)) = self.get::<HorizontalPodAutoscaler>(change.name).await
+            && let Some(why) = sets::idle_autoscaler(&autoscaler)
+        {
+            change.held.events.warning(format!("the autoscaler does not act: {why}"), "correct kubernetes.autoscale");
+        }
+    }
+
+    async fn complete(&self, change: &Change<'_>, records: &Records<'_>) -> Result<()> {
+        change.held.lock.check()?;
+        records.update(&change.release).await?;
+        let mut all = change.known.clone();
+        all.push(change.release.clone());
+        for revision in prunable(&all) {
+            records.delete(revision).await?;
+        }
+        Ok(())
+    }
+}
+
+fn nothing_changed() -> Problem {
+    Problem::new(Code::Cancelled, "cancelled before anything was changed")
+}

@@ -1,0 +1,116 @@
+//! The way back after a failure: the last good release, verified; the first cause stays the problem whatever comes of that.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    apply::Mode,
+    connect::Cluster,
+    lock::lost,
+    problem,
+    publish::Change,
+    records::Records,
+    watch::{Ended, Watch},
+};
+use crate::domain::{
+    event::Event,
+    manifests::{is_ours, keys, label_value},
+    problem::{Code, Evidence, EvidenceKind, Problem, Result},
+    release::{Outcome, Release},
+    rollout::{Budgets, Rollout},
+};
+
+/// After a cancellation, so long may going back take before it is left to the cluster.
+const GRACE: Duration = Duration::from_secs(25);
+
+impl Cluster {
+    /// Puts the last good release back and verifies it; the first cause stays the problem whatever comes of that.
+    pub(super) async fn fail(&self, change: &mut Change<'_>, records: &Records<'_>, problem: Problem, rollout: &Rollout) -> Problem {
+        let cancelled = problem.code == Code::Cancelled;
+        change.release.problem = Some(problem.code.slug().to_string());
+        change.release.seconds = Some(change.held.began.elapsed().as_secs_f64());
+        let (problem, outcome) = match change.previous.clone() {
+            None => (self.left_in_place(change, problem), Outcome::Failed),
+            Some(previous) => {
+                change.held.events.emit(Event::RollingBack { revision: previous.revision, because: problem.message.clone() });
+                let limit = if cancelled { GRACE } else { change.timeout };
+                match self.restore_within(change, &previous, limit).await {
+                    Ok(()) => (restored(problem, &previous), Outcome::RolledBack),
+                    Err(second) => (both(problem, second, &previous, change.name, &self.namespace, rollout), Outcome::Failed),
+                }
+            }
+        };
+        change.release.outcome = outcome;
+        if change.held.lock.check().is_ok()
+            && let Err(second) = records.update(&change.release).await
+        {
+            tracing::warn!(%second, "the record of a failed release was not completed");
+        }
+        problem
+    }
+
+    fn left_in_place(&self, change: &Change<'_>, problem: Problem) -> Problem {
+        let (name, namespace) = (change.name, &self.namespace);
+        let remove =
+            format!("kubectl -n {namespace} delete deployment,service,horizontalpodautoscaler -l {}={}", keys::INSTANCE, label_value(name));
+        let hint = format!(
+            "{}; there is no good release to go back to, so it is left in place: publish again, or remove it with {remove}",
+            problem.hint
+        );
+        problem.hint(hint).unrestored()
+    }
+
+    async fn restore_within(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
+        let over = |_| Problem::new(Code::RollbackFailed, format!("it was not up again after {} s", limit.as_secs()));
+        timeout(limit, Box::pin(self.restore(change, previous, limit))).await.map_err(over)?
+    }
+
+    async fn restore(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
+        change.held.lock.check()?;
+        let live = self.live(change.name).await?;
+        let mode = Mode { force: true, ..Mode::default() };
+        let deployment = self.apply_deployment(&previous.deployment, live.deployment.as_ref(), mode, change.held.events).await?;
+        match (&previous.service, &live.service) {
+            (Some(service), live) => drop(self.apply(service, live.as_ref(), mode, change.held.events).await?),
+            (None, Some(live)) if is_ours(&live.metadata, change.name) => self.delete(live, change.held.events).await?,
+            _ => {}
+        }
+        match &previous.autoscaler {
+            Some(autoscaler) => drop(self.apply(autoscaler, live.autoscaler.as_ref(), mode, change.held.events).await?),
+            None => self.drop_ours(&live, change.name, change.held.events).await?,
+        }
+        let never = CancellationToken::new();
+        let watch = Watch {
+            deployment: &deployment,
+            service: previous.service.is_some(),
+            budgets: Budgets { timeout: limit, ..Budgets::default() },
+            lock: change.held.lock,
+            events: change.held.events,
+            cancel: &never,
+        };
+        match Box::pin(self.watch(&watch)).await?.0 {
+            Ended::Done => Ok(()),
+            Ended::Doomed(finding) => Err(problem::doomed(&finding)),
+            Ended::LockLost | Ended::Cancelled => Err(lost(change.name)),
+        }
+    }
+}
+
+fn restored(problem: Problem, previous: &Release) -> Problem {
+    let message = format!("{}; revision {} (version {}) is back and verified", problem.message, previous.revision, previous.version);
+    Problem { message, ..problem }
+}
+
+/// Both failures are kept: the first is the cause, the second says what runs now.
+fn both(problem: Problem, second: Problem, previous: &Release, name: &str, namespace: &str, rollout: &Rollout) -> Problem {
+    let message = format!("{}; going back to revision {} failed, too: {}", problem.message, previous.revision, second.message);
+    let old = rollout.pods().filter(|pod| pod.is_ready()).count();
+    let mut evidence = problem.evidence;
+    evidence.extend(second.evidence);
+    evidence.push(Evidence { kind: EvidenceKind::Event, source: "rollback".to_string(), text: second.message });
+    let hint =
+        format!("look at what runs now ({old} pods were ready before going back): kubectl -n {namespace} describe deployment {name}");
+    Problem { message, evidence, hint, ..Problem::new(problem.code, "") }.unrestored()
+}

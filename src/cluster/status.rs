@@ -1,0 +1,132 @@
+//! What runs of an application, for people and for the report.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Pod, Service},
+};
+use kube::{Api, api::ListParams};
+
+use super::{connect::Cluster, records::Records};
+use crate::domain::{
+    manifests::{is_ours, keys},
+    problem::{Code, Problem, Result},
+    release::{Release, position},
+    rollout::{Progress, state},
+    status::{AutoscaleStatus, PodStatus, RevisionStatus, Status},
+};
+
+impl Cluster {
+    /// Reads what runs of the application of this name. Fails with `not-published` when there is nothing.
+    pub async fn status(&self, name: &str) -> Result<Status> {
+        let live = self.live(name).await?;
+        let Some(deployment) = live.deployment else {
+            return Err(Problem::new(Code::NotPublished, format!("there is no deployment {name} in namespace {}", self.namespace)));
+        };
+        let releases = Records::new(self, name).list().await?;
+        let pods = self.pods(&deployment).await?;
+        Ok(Status {
+            namespace: self.namespace.clone(),
+            revisions: releases.into_iter().rev().map(revision).collect(),
+            autoscale: live.autoscaler.as_ref().map(autoscale),
+            url: live.service.as_ref().and_then(|service| url(service, pods.iter())),
+            pods: pods.iter().map(pod).collect(),
+            ..of_deployment(name, &deployment)
+        })
+    }
+
+    async fn pods(&self, deployment: &Deployment) -> Result<Vec<Pod>> {
+        let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
+        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = self.call(("list", "pods", &selector), api.list(&ListParams::default().labels(&selector))).await?;
+        Ok(pods.items)
+    }
+}
+
+/// Where the application answers, as well as it is known from inside the namespace.
+pub(super) fn url<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<String> {
+    let spec = service.spec.as_ref()?;
+    let port = spec.ports.as_ref()?.first()?;
+    let (name, namespace) = (service.metadata.name.as_deref()?, service.metadata.namespace.as_deref()?);
+    let address = |host: &str, port: i32| if port == 80 { format!("http://{host}") } else { format!("http://{host}:{port}") };
+    let inside = || address(&format!("{name}.{namespace}.svc"), port.port);
+    match spec.type_.as_deref() {
+        Some("NodePort") => {
+            let mut pods = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            let node = pods.find_map(|pod| pod.status.as_ref()?.host_ip.clone());
+            Some(node.zip(port.node_port).map_or_else(inside, |(node, port)| address(&bracketed(&node), port)))
+        }
+        Some("LoadBalancer") => {
+            let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref()?.first().cloned());
+            let host = ingress.and_then(|ingress| ingress.hostname.or(ingress.ip));
+            Some(host.map_or_else(inside, |host| address(&bracketed(&host), port.port)))
+        }
+        _ => Some(inside()),
+    }
+}
+
+/// An IPv6 address in a URL.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_string() }
+}
+
+fn of_deployment(name: &str, deployment: &Deployment) -> Status {
+    let annotation = |key: &str| deployment.metadata.annotations.as_ref()?.get(key).cloned();
+    let at = position(&deployment.metadata);
+    let spec = deployment.spec.as_ref();
+    let status = deployment.status.as_ref();
+    let container = spec.and_then(|spec| spec.template.spec.as_ref()?.containers.first());
+    Status {
+        namespace: String::new(),
+        name: name.to_string(),
+        ours: is_ours(&deployment.metadata, name),
+        image: container.and_then(|container| container.image.clone()).unwrap_or_default(),
+        version: deployment.metadata.labels.as_ref().and_then(|labels| labels.get(keys::VERSION)).cloned(),
+        revision: at.revision,
+        sequence: at.sequence,
+        commit: annotation(keys::COMMIT),
+        author: annotation(keys::AUTHOR),
+        job_url: annotation(keys::JOB),
+        replicas: Progress {
+            desired: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+            updated: status.and_then(|status| status.updated_replicas).unwrap_or(0),
+            ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+            available: status.and_then(|status| status.available_replicas).unwrap_or(0),
+        },
+        pods: Vec::new(),
+        autoscale: None,
+        revisions: Vec::new(),
+        url: None,
+    }
+}
+
+fn pod(pod: &Pod) -> PodStatus {
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let condition = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    PodStatus {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        state: state(pod),
+        // a pod that is going may answer for a while yet, but no longer counts
+        ready: pod.metadata.deletion_timestamp.is_none() && condition.is_some_and(|condition| condition.status == "True"),
+        restarts: containers.into_iter().flatten().map(|container| container.restart_count).sum(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        started: status.and_then(|status| status.start_time.as_ref()).map(|time| time.0.to_string()),
+    }
+}
+
+fn autoscale(autoscaler: &HorizontalPodAutoscaler) -> AutoscaleStatus {
+    let status = autoscaler.status.as_ref();
+    AutoscaleStatus {
+        min: autoscaler.spec.min_replicas.unwrap_or(1),
+        max: autoscaler.spec.max_replicas,
+        current: status.and_then(|status| status.current_replicas).unwrap_or(0),
+        desired: status.map_or(0, |status| status.desired_replicas),
+    }
+}
+
+fn revision(release: Release) -> RevisionStatus {
+    let Release { revision, outcome, problem, image, version, commit, author, job_url, started, seconds, restores, .. } = release;
+    RevisionStatus { revision, outcome, problem, image, version, commit, author, job_url, started, seconds, restores }
+}

@@ -1,0 +1,215 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::workload::{Probe, Probes, Resources, SecretKey, Timing};
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect()
+}
+
+fn workload() -> Workload {
+    Workload {
+        app: "order-service".to_string(),
+        line: "trade".to_string(),
+        environment: None,
+        namespace: "trade".to_string(),
+        name: "orders".to_string(),
+        image: format!("registry.test/trade/orders@sha256:{}", "1".repeat(64)).parse().unwrap(),
+        version: "1a2b".to_string(),
+        port: 8080,
+        replicas: None,
+        jvm: Vec::new(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        resources: Resources { requests: map(&[("cpu", "100m"), ("memory", "1Gi")]), limits: map(&[("memory", "1Gi")]) },
+        probes: Probes {
+            startup: None,
+            readiness: Some(Probe::Http {
+                path: "actuator/health".to_string(),
+                port: 9000,
+                timing: Timing { period: 5, timeout: 2, failure_threshold: 3 },
+            }),
+            liveness: None,
+        },
+        rolling: Rolling {
+            max_surge: "25%".to_string(),
+            max_unavailable: "0".to_string(),
+            min_ready_seconds: 10,
+            timeout: Duration::from_secs(600),
+            drain: Duration::from_secs(5),
+        },
+        service: Some(crate::domain::workload::ServicePort { port: 80, kind: "ClusterIP".to_string() }),
+        autoscale: None,
+        security: Security::Restricted,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        service_account: None,
+        pull_secret: None,
+        user: Some(10001),
+        image_has_sleep: false,
+    }
+}
+
+fn stamp(revision: u64) -> Stamp {
+    let sequence = Some(Sequence { kind: "gitlab".to_string(), number: 4711 });
+    Stamp { revision, sequence, commit: Some("1a2b3c".to_string()), job_url: None, author: Some("Ada".to_string()) }
+}
+
+fn deployment(workload: &Workload) -> Value {
+    serde_json::to_value(objects(workload, &stamp(3), &Surroundings::default()).unwrap().deployment).unwrap()
+}
+
+fn container(workload: &Workload) -> Value {
+    deployment(workload)["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+#[test]
+fn a_deployment_rolls_and_is_stamped() {
+    let deployment = deployment(&workload());
+    assert_eq!(
+        deployment["metadata"]["annotations"],
+        json!({"shipway.dev/author": "Ada", "shipway.dev/commit": "1a2b3c", "shipway.dev/revision": "3", "shipway.dev/sequence": "gitlab/4711"})
+    );
+    assert_eq!(deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"], "shipway");
+    let spec = &deployment["spec"];
+    assert_eq!(spec["replicas"], Value::Null, "nobody asked for a number");
+    assert_eq!(spec["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}));
+    assert_eq!((&spec["minReadySeconds"], &spec["progressDeadlineSeconds"]), (&json!(10), &json!(600)));
+    assert_eq!(spec["selector"]["matchLabels"], json!({"app.kubernetes.io/instance": "orders"}));
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], 35);
+    assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}));
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"], json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}));
+    assert_eq!(container["lifecycle"]["preStop"], json!({"sleep": {"seconds": 5}}));
+    assert_eq!(
+        container["readinessProbe"],
+        json!({"httpGet": {"path": "/actuator/health", "port": 9000}, "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3})
+    );
+}
+
+#[test]
+fn the_pods_do_not_change_with_release_or_tag() {
+    let template = |workload: &Workload, revision| {
+        objects(workload, &stamp(revision), &Surroundings::default()).unwrap().deployment.spec.unwrap().template
+    };
+    let another = Workload { version: "v9".to_string(), ..workload() };
+    assert_eq!(template(&workload(), 1), template(&another, 2));
+    let changed = Workload { args: vec!["--x".to_string()], ..workload() };
+    assert_ne!(template(&workload(), 1), template(&changed, 1));
+}
+
+#[test]
+fn java_options_are_one_variable() {
+    let mut workload = workload();
+    workload.jvm = vec!["-Xlog:gc".to_string(), "-Dname=two words".to_string()];
+    workload.env = map(&[("JAVA_TOOL_OPTIONS", "-Duser=1"), ("MODE", "x")]);
+    workload.secrets.insert("PASSWORD".to_string(), SecretKey { secret: "database".to_string(), key: "password".to_string() });
+    assert_eq!(
+        container(&workload)["env"],
+        json!([
+            {"name": "JAVA_TOOL_OPTIONS", "value": "-Duser=1 -Xlog:gc \"-Dname=two words\""},
+            {"name": "MODE", "value": "x"},
+            {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "database", "key": "password"}}},
+        ])
+    );
+}
+
+#[test]
+fn the_drain_follows_what_cluster_and_image_can() {
+    let mut workload = workload();
+    let life = |workload: &Workload| {
+        let around = Surroundings { native_sleep: false, ..Surroundings::default() };
+        let deployment = objects(workload, &stamp(1), &around).unwrap().deployment;
+        serde_json::to_value(deployment).unwrap()["spec"]["template"]["spec"]["containers"][0]["lifecycle"].clone()
+    };
+    assert_eq!(life(&workload), Value::Null);
+    assert!(!containers::can_drain(&workload, false) && containers::can_drain(&workload, true));
+    workload.image_has_sleep = true;
+    assert_eq!(life(&workload), json!({"preStop": {"exec": {"command": ["sleep", "5"]}}}));
+    workload.rolling.drain = Duration::ZERO;
+    assert_eq!(life(&workload), Value::Null);
+    assert!(containers::can_drain(&workload, false));
+}
+
+#[test]
+fn an_autoscaler_keeps_the_number_out_of_the_deployment() {
+    let mut workload = workload();
+    workload.replicas = Some(3);
+    assert_eq!(deployment(&workload)["spec"]["replicas"], 3);
+    workload.autoscale = Some(Autoscale { min: 2, max: 9, cpu: Some(70), memory: None });
+    let objects = objects(&workload, &stamp(1), &Surroundings::default()).unwrap();
+    assert_eq!(objects.deployment.spec.unwrap().replicas, None);
+    let autoscaler = serde_json::to_value(objects.autoscaler.unwrap()).unwrap();
+    assert_eq!(
+        autoscaler["spec"],
+        json!({"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"}, "minReplicas": 2, "maxReplicas": 9,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}]})
+    );
+}
+
+#[test]
+fn a_service_leads_to_the_named_port() {
+    let service = objects(&workload(), &stamp(1), &Surroundings::default()).unwrap().service.unwrap();
+    assert_eq!(
+        serde_json::to_value(service).unwrap()["spec"],
+        json!({"ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
+            "selector": {"app.kubernetes.io/instance": "orders"}, "type": "ClusterIP"})
+    );
+}
+
+#[test]
+fn a_live_selector_is_kept() {
+    let around =
+        Surroundings { selector: Some(map(&[("run", "theirs")])), container: Some("server".to_string()), ..Surroundings::default() };
+    let objects = objects(&workload(), &stamp(1), &around).unwrap();
+    let spec = objects.deployment.spec.unwrap();
+    assert_eq!(spec.selector.match_labels.unwrap(), map(&[("run", "theirs")]));
+    assert_eq!(spec.template.metadata.unwrap().labels.unwrap()["run"], "theirs");
+    assert_eq!(spec.template.spec.unwrap().containers[0].name, "server");
+    assert_eq!(objects.service.unwrap().spec.unwrap().selector.unwrap(), map(&[("run", "theirs")]));
+}
+
+#[test]
+fn what_kubernetes_would_not_take_is_named_by_its_setting() {
+    let mut bad = workload();
+    bad.resources.limits = map(&[("memory", "lots")]);
+    let problem = objects(&bad, &stamp(1), &Surroundings::default()).unwrap_err();
+    assert!(problem.message.contains("kubernetes.resources.limits.memory") && problem.message.contains("lots"), "{}", problem.message);
+    for (probe, part) in [(json!({"httpGet": 3}), "invalid"), (json!({"htpGet": {"path": "/"}}), "htpGet")] {
+        let mut bad = workload();
+        bad.probes.liveness = Some(Probe::Custom(probe));
+        let problem = objects(&bad, &stamp(1), &Surroundings::default()).unwrap_err();
+        assert_eq!(problem.code, Code::ManifestInvalid);
+        assert!(problem.message.contains("kubernetes.probes.liveness") && problem.message.contains(part), "{}", problem.message);
+    }
+}
+
+#[test]
+fn a_whole_probe_is_taken_as_it_is() {
+    let mut workload = workload();
+    let probe = json!({"exec": {"command": ["/check"]}, "initialDelaySeconds": 3});
+    workload.probes.liveness = Some(Probe::Custom(probe.clone()));
+    assert_eq!(container(&workload)["livenessProbe"], probe);
+}
+
+#[test]
+fn label_values_are_legal() {
+    assert_eq!(label_value("v1.2+build"), "v1.2-build");
+    assert_eq!(label_value(&format!("{}-", "a".repeat(80))).len(), 63);
+    assert_eq!(label_value("-_."), "");
+    let long = Workload { version: format!("{}-x", "y".repeat(62)), ..workload() };
+    assert_eq!(common_labels(&long)[keys::VERSION], "y".repeat(62));
+}
+
+#[test]
+fn ours_is_what_has_both_labels() {
+    let meta = |labels: &[(&str, &str)]| ObjectMeta { labels: Some(map(labels)), ..ObjectMeta::default() };
+    assert!(is_ours(&meta(&[(keys::MANAGED_BY, "shipway"), (keys::INSTANCE, "orders")]), "orders"));
+    assert!(!is_ours(&meta(&[(keys::MANAGED_BY, "shipway"), (keys::INSTANCE, "other")]), "orders"));
+    assert!(!is_ours(&meta(&[(keys::MANAGED_BY, "Helm"), (keys::INSTANCE, "orders")]), "orders"));
+    assert!(!is_ours(&ObjectMeta::default(), "orders"));
+}

@@ -1,0 +1,290 @@
+//! Releases: the compact record of each, and the rules of revision and sequence.
+
+use std::fmt;
+
+use k8s_openapi::{
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    manifests::{Objects, keys},
+    problem::{Code, Problem, Result},
+};
+
+/// Records that are kept for an application.
+pub const KEPT: usize = 10;
+
+/// How a release ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Not ended: a run is at work, or was killed.
+    #[default]
+    Pending,
+    Succeeded,
+    /// It failed and is still in place.
+    Failed,
+    /// It failed or was cancelled, and the previous release is back.
+    RolledBack,
+    /// The run that made it was killed; a later run found out.
+    Interrupted,
+}
+
+impl Outcome {
+    /// In words, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Outcome::Pending => "pending",
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::RolledBack => "rolled back",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// The record of one release: written as intent before the Deployment is touched, completed afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    pub revision: u64,
+    pub outcome: Outcome,
+    /// Slug of the problem that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    pub image: String,
+    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_url: Option<String>,
+    pub sequence: Option<Sequence>,
+    /// RFC 3339.
+    pub started: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// The revision that this one is a copy of, when it is a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
+    /// Hash of what runs: two releases with the same one have the same pods.
+    pub spec_hash: String,
+    pub deployment: Deployment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
+}
+
+impl Release {
+    /// What this release applied.
+    pub fn objects(&self) -> Objects {
+        Objects { deployment: self.deployment.clone(), service: self.service.clone(), autoscaler: self.autoscaler.clone() }
+    }
+}
+
+/// What grows from publish to publish, such as GitLab's pipeline id; written `gitlab/4711`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sequence {
+    /// Who counts; numbers of different kinds are never compared.
+    pub kind: String,
+    pub number: u64,
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.number)
+    }
+}
+
+impl TryFrom<String> for Sequence {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let read = |text: &str| {
+            let (kind, number) = text.rsplit_once('/')?;
+            Some(Sequence { kind: kind.to_string(), number: number.parse().ok()? })
+        };
+        read(&text).ok_or_else(|| format!("{text:?} is no sequence such as gitlab/4711"))
+    }
+}
+
+impl From<Sequence> for String {
+    fn from(sequence: Sequence) -> String {
+        sequence.to_string()
+    }
+}
+
+/// The revision and the sequence that a Deployment says it is at; None where it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    pub revision: Option<u64>,
+    pub sequence: Option<Sequence>,
+}
+
+/// Reads the position from the annotations of a Deployment.
+pub fn position(meta: &ObjectMeta) -> Position {
+    let text = |key: &str| meta.annotations.as_ref()?.get(key);
+    Position {
+        revision: text(keys::REVISION).and_then(|text| text.parse().ok()),
+        sequence: text(keys::SEQUENCE).and_then(|text| Sequence::try_from(text.clone()).ok()),
+    }
+}
+
+/// One above everything that was ever seen.
+pub fn next_revision(records: &[Release], live: &Position) -> u64 {
+    records.iter().map(|record| record.revision).chain(live.revision).max().unwrap_or(0) + 1
+}
+
+/// Refuses a pipeline that is older than what is published; the same one may come again (a retried job).
+pub fn check_sequence(live: &Position, ours: &Sequence) -> Result<()> {
+    match &live.sequence {
+        Some(theirs) if theirs.kind == ours.kind && theirs.number > ours.number => {
+            let revision = live.revision.map(|revision| format!(" as revision {revision}")).unwrap_or_default();
+            let message = format!("{theirs} has been published already{revision}, which is newer than this one ({ours})");
+            Err(Problem::new(Code::Superseded, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The last good release below `revision`: where a failed one goes back to.
+pub fn previous_good(records: &[Release], revision: u64) -> Option<&Release> {
+    records.iter().filter(|record| record.outcome == Outcome::Succeeded && record.revision < revision).max_by_key(|record| record.revision)
+}
+
+/// What `rollback` goes to: the revision that is asked for, else the last good one that does not run already.
+pub fn rollback_target<'a>(records: &'a [Release], live: &Position, running: Option<&str>, to: Option<u64>) -> Result<&'a Release> {
+    if let Some(to) = to {
+        return records.iter().find(|record| record.revision == to).ok_or_else(|| unknown(records, to));
+    }
+    let live = live.revision.unwrap_or(u64::MAX);
+    let good =
+        |record: &&Release| record.outcome == Outcome::Succeeded && record.revision != live && Some(record.spec_hash.as_str()) != running;
+    let nothing = || {
+        Problem::new(
+            Code::NothingToRollBackTo,
+            format!("none of the {} recorded releases is good and differs from what runs", records.len()),
+        )
+    };
+    records.iter().filter(good).max_by_key(|record| record.revision).ok_or_else(nothing)
+}
+
+/// Releases without an end, seen by a run that holds the lock: whoever made them is gone.
+pub fn interrupted(records: &[Release]) -> impl Iterator<Item = &Release> {
+    records.iter().filter(|record| record.outcome == Outcome::Pending)
+}
+
+/// Revisions whose records can go: all but the newest ten, and never the last good one.
+pub fn prunable(records: &[Release]) -> Vec<u64> {
+    let good = previous_good(records, u64::MAX).map(|record| record.revision);
+    let mut revisions: Vec<u64> = records.iter().map(|record| record.revision).collect();
+    revisions.sort_unstable_by(|a, b| b.cmp(a));
+    revisions.into_iter().skip(KEPT).filter(|revision| Some(*revision) != good).collect()
+}
+
+fn unknown(records: &[Release], to: u64) -> Problem {
+    let known: Vec<String> = records.iter().map(|record| record.revision.to_string()).collect();
+    let known = if known.is_empty() { "there are none".to_string() } else { format!("there are {}", known.join(", ")) };
+    Problem::new(Code::RevisionUnknown, format!("there is no record of revision {to}; {known}")).hint("set rollback.to to one of those")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(revision: u64, outcome: Outcome, spec_hash: &str) -> Release {
+        Release {
+            revision,
+            outcome,
+            problem: None,
+            image: "registry.test/app@sha256:1".to_string(),
+            version: "1".to_string(),
+            commit: None,
+            author: None,
+            job_url: None,
+            sequence: None,
+            started: "2026-01-02T03:04:05Z".to_string(),
+            seconds: None,
+            restores: None,
+            spec_hash: spec_hash.to_string(),
+            deployment: Deployment::default(),
+            service: None,
+            autoscaler: None,
+        }
+    }
+
+    fn gitlab(number: u64) -> Sequence {
+        Sequence { kind: "gitlab".to_string(), number }
+    }
+
+    fn at(revision: u64, sequence: u64) -> Position {
+        Position { revision: Some(revision), sequence: Some(gitlab(sequence)) }
+    }
+
+    #[test]
+    fn revisions_only_rise() {
+        assert_eq!(next_revision(&[], &Position::default()), 1);
+        assert_eq!(next_revision(&[record(3, Outcome::RolledBack, "a")], &at(2, 1)), 4);
+        assert_eq!(next_revision(&[record(3, Outcome::Succeeded, "a")], &at(7, 1)), 8, "records were lost, the Deployment still knows");
+    }
+
+    #[test]
+    fn an_older_pipeline_is_superseded_and_the_same_is_not() {
+        assert!(check_sequence(&Position::default(), &gitlab(1)).is_ok());
+        assert!(check_sequence(&at(4, 70), &gitlab(70)).is_ok());
+        assert!(check_sequence(&at(4, 70), &gitlab(71)).is_ok());
+        let commit = Sequence { kind: "commit".to_string(), number: 3 };
+        assert!(check_sequence(&at(4, 70), &commit).is_ok(), "of another kind");
+        let problem = check_sequence(&at(4, 70), &gitlab(69)).unwrap_err();
+        assert_eq!((problem.code, problem.exit_code()), (Code::Superseded, 40));
+        assert!(problem.message.contains("gitlab/70") && problem.message.contains("revision 4"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_failed_release_goes_back_to_the_last_good_one() {
+        let records = [record(1, Outcome::Succeeded, "a"), record(2, Outcome::Succeeded, "b"), record(3, Outcome::RolledBack, "c")];
+        assert_eq!(previous_good(&records, 4).map(|r| r.revision), Some(2));
+        assert_eq!(previous_good(&records, 2).map(|r| r.revision), Some(1));
+        assert_eq!(previous_good(&records[..1], 1), None);
+    }
+
+    #[test]
+    fn a_rollback_goes_to_what_does_not_run_already() {
+        let records = [
+            record(1, Outcome::Succeeded, "a"),
+            record(2, Outcome::Failed, "b"),
+            record(3, Outcome::Succeeded, "c"),
+            record(4, Outcome::Succeeded, "c"),
+        ];
+        assert_eq!(rollback_target(&records, &at(4, 4), Some("c"), None).unwrap().revision, 1, "3 has the same pods as 4");
+        assert_eq!(rollback_target(&records, &at(4, 4), Some("c"), Some(2)).unwrap().revision, 2, "asked for by number");
+        let problem = rollback_target(&records, &at(4, 4), Some("c"), Some(9)).unwrap_err();
+        assert_eq!(problem.code, Code::RevisionUnknown);
+        assert!(problem.message.contains("1, 2, 3, 4"), "{}", problem.message);
+        assert_eq!(rollback_target(&records[2..], &at(4, 4), Some("c"), None).unwrap_err().code, Code::NothingToRollBackTo);
+    }
+
+    #[test]
+    fn ten_records_stay_and_the_last_good_one_in_any_case() {
+        let mut records: Vec<Release> = (2..=14).map(|revision| record(revision, Outcome::RolledBack, "x")).collect();
+        records.push(record(1, Outcome::Succeeded, "good"));
+        assert_eq!(prunable(&records), [4, 3, 2]);
+        records[11].outcome = Outcome::Succeeded;
+        assert_eq!(prunable(&records), [4, 3, 2, 1]);
+        assert!(prunable(&records[..5]).is_empty());
+    }
+
+    #[test]
+    fn records_read_back_as_written() {
+        let mut written = record(12, Outcome::Succeeded, "a");
+        written.commit = Some("1a2b".to_string());
+        let text = serde_json::to_string(&written).unwrap();
+        assert_eq!(serde_json::from_str::<Release>(&text).unwrap(), written);
+        assert!(text.contains("\"specHash\":\"a\"") && !text.contains("autoscaler"), "{text}");
+    }
+}

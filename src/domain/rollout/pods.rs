@@ -1,0 +1,219 @@
+//! What one pod says: scheduling, volumes, its phase; its containers are judged next door.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Event, Pod, PodCondition},
+    jiff::Timestamp,
+};
+
+use super::{Budgets, Finding, containers};
+use crate::domain::problem::Code;
+
+/// A pod that is not ready for so long has its events read.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// A pod is stuck when it is there so long after the end of its grace period (clocks differ by some seconds).
+const STUCK_TERMINATING: Duration = Duration::from_secs(30);
+/// Reasons of a failed pod that are the node's, not the application's.
+const DISPLACED: [&str; 8] =
+    ["Evicted", "Preempting", "Preempted", "NodeShutdown", "Terminated", "NodeLost", "NodeAffinity", "UnexpectedAdmissionError"];
+
+/// A pod with what has to be remembered of its past.
+#[derive(Debug, Clone)]
+pub struct WatchedPod {
+    pub pod: Pod,
+    /// When it was first seen.
+    pub since: Duration,
+    pub(super) unschedulable_since: Option<Duration>,
+    pub(super) containers: BTreeMap<String, containers::Past>,
+}
+
+impl WatchedPod {
+    pub(super) fn new(at: Duration) -> Self {
+        WatchedPod { pod: Pod::default(), since: at, unschedulable_since: None, containers: BTreeMap::new() }
+    }
+
+    pub(super) fn see(&mut self, pod: Pod, at: Duration) {
+        let ready = is_ready(&pod);
+        for status in statuses(&pod) {
+            // a container that was up before we came may have restarted in its earlier life
+            let past = self.containers.entry(status.name.clone()).or_insert_with(|| containers::Past::new(status, ready));
+            past.see(status, at);
+        }
+        self.unschedulable_since = unschedulable_condition(&pod).map(|_| self.unschedulable_since.unwrap_or(at));
+        self.pod = pod;
+    }
+
+    pub fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_else(|| self.name())
+    }
+
+    pub fn owner(&self) -> Option<&str> {
+        owner(&self.pod)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        is_ready(&self.pod)
+    }
+
+    pub fn is_terminating(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// It failed for its node's sake, and is replaced by another.
+    pub fn was_displaced(&self) -> bool {
+        let status = self.pod.status.as_ref();
+        let failed = status.and_then(|status| status.phase.as_deref()) == Some("Failed");
+        failed && status.and_then(|status| status.reason.as_deref()).is_some_and(|reason| DISPLACED.contains(&reason))
+    }
+
+    pub(super) fn is_stuck(&self, at: Duration) -> bool {
+        let waiting =
+            statuses(&self.pod).filter_map(|status| containers::waiting(status)).any(|(reason, _)| !containers::is_beginning(reason));
+        waiting || at >= self.since + STUCK_AFTER
+    }
+}
+
+/// A word for where the pod is.
+pub fn state(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return "terminating".to_string();
+    }
+    if let Some((reason, _)) = statuses(pod).filter_map(containers::waiting).find(|(reason, _)| !containers::is_beginning(reason)) {
+        return reason.to_string();
+    }
+    let restarts: i32 = statuses(pod).map(|status| status.restart_count).sum();
+    let started = statuses(pod).all(|status| status.started != Some(false));
+    match status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending") {
+        "Pending" if unschedulable_condition(pod).is_some() => "unschedulable".to_string(),
+        "Pending" if statuses(pod).next().is_some() => "creating".to_string(),
+        "Pending" => "pending".to_string(),
+        "Running" if is_ready(pod) => "ready".to_string(),
+        "Running" if restarts > 0 => format!("running, restarted {restarts}×"),
+        "Running" if !started => "starting".to_string(),
+        "Running" => "running".to_string(),
+        phase => status.and_then(|status| status.reason.clone()).unwrap_or_else(|| phase.to_lowercase()),
+    }
+}
+
+/// A pod that should be gone by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub name: String,
+    pub node: Option<String>,
+    pub finalizers: Vec<String>,
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pod {} is still terminating after its grace period", self.name)?;
+        if let Some(node) = &self.node {
+            write!(f, ", on node {node}")?;
+        }
+        if !self.finalizers.is_empty() {
+            write!(f, ", with finalizers {}", self.finalizers.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The deletion time of a pod has its grace period in it already.
+pub(super) fn stuck(pod: &Pod, now: Timestamp) -> Option<Stuck> {
+    let over = pod.metadata.deletion_timestamp.as_ref()?.0;
+    let late = Duration::try_from(now.duration_since(over)).unwrap_or_default();
+    (late > STUCK_TERMINATING).then(|| Stuck {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        finalizers: pod.metadata.finalizers.clone().unwrap_or_default(),
+    })
+}
+
+/// The worst trouble of this pod.
+pub(super) fn finding(pod: &WatchedPod, events: &[&Event], budgets: &Budgets, at: Duration) -> Option<Finding> {
+    let own = [failed(pod), unschedulable(pod, events, budgets, at), volume(pod, events)];
+    let inside = statuses(&pod.pod).filter_map(|status| containers::finding(pod, status, events, budgets, at));
+    let mut findings: Vec<Finding> = own.into_iter().flatten().chain(inside).collect();
+    findings.sort_by_key(|finding| !finding.doomed);
+    let worst = findings.into_iter().next()?;
+    Some(Finding { pod: Some(pod.name().to_string()), ..worst })
+}
+
+/// Statuses of init containers first, as they run first.
+pub(super) fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
+    init.chain(status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten())
+}
+
+pub(super) fn owner(pod: &Pod) -> Option<&str> {
+    pod.metadata.owner_references.iter().flatten().find(|reference| reference.kind == "ReplicaSet").map(|reference| reference.uid.as_str())
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+fn unschedulable_condition(pod: &Pod) -> Option<&PodCondition> {
+    condition(pod, "PodScheduled").filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
+}
+
+fn failed(pod: &WatchedPod) -> Option<Finding> {
+    let status = pod.pod.status.as_ref()?;
+    if status.phase.as_deref() != Some("Failed") || pod.was_displaced() {
+        return None;
+    }
+    let words = [status.reason.as_deref(), status.message.as_deref()];
+    let why = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let why = if why.is_empty() { "no reason was given".to_string() } else { why };
+    Some(Finding::new(Code::PodFailed, format!("pod {} failed: {why}", pod.name())).doomed())
+}
+
+fn unschedulable(pod: &WatchedPod, events: &[&Event], budgets: &Budgets, at: Duration) -> Option<Finding> {
+    let condition = unschedulable_condition(&pod.pod)?;
+    let sentence = condition.message.as_deref().unwrap_or("the scheduler gives no reason").trim_end_matches('.');
+    if let Some(object) = missing_object(sentence) {
+        let message = format!("pod {} cannot be scheduled: {object} does not exist", pod.name());
+        return Some(Finding::new(Code::VolumeMissing, message).hint(format!("create {object}")).doomed());
+    }
+    let growing = events.iter().any(|event| event.reason.as_deref() == Some("TriggeredScaleUp"));
+    let grace = if growing { budgets.scale_up } else { budgets.unschedulable };
+    let since = pod.unschedulable_since.unwrap_or(at);
+    Some(Finding::new(Code::Unschedulable, format!("no node can take pod {}: {sentence}", pod.name())).doomed_at(since + grace, at))
+}
+
+fn volume(pod: &WatchedPod, events: &[&Event]) -> Option<Finding> {
+    let running = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let mounts = |event: &&&Event| matches!(event.reason.as_deref(), Some("FailedMount" | "FailedAttachVolume"));
+    let event = events.iter().filter(mounts).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0)).filter(|_| !running)?;
+    let sentence = event.message.as_deref().unwrap_or_default();
+    match missing_object(sentence) {
+        Some(object) => {
+            let message = format!("pod {} cannot mount a volume: {object} does not exist", pod.name());
+            Some(Finding::new(Code::VolumeMissing, message).hint(format!("create {object}")).doomed())
+        }
+        None => Some(Finding::new(Code::VolumeMissing, format!("pod {} cannot mount a volume: {sentence}", pod.name()))),
+    }
+}
+
+/// The object in `… secret "x" not found`: its kind and name, as a phrase.
+pub(super) fn missing_object(sentence: &str) -> Option<String> {
+    let (before, _) = sentence.split_once("\" not found")?;
+    let (words, name) = before.rsplit_once('"')?;
+    let kind = match words.trim_end().rsplit(|c: char| !c.is_ascii_alphabetic()).next()? {
+        "secret" | "secrets" => "the Secret",
+        "configmap" | "configmaps" => "the ConfigMap",
+        "persistentvolumeclaim" | "persistentvolumeclaims" => "the PersistentVolumeClaim",
+        "serviceaccount" | "serviceaccounts" => "the ServiceAccount",
+        _ => return None,
+    };
+    Some(format!("{kind} {name}"))
+}

@@ -1,0 +1,73 @@
+//! What runs of an application: the cluster tells it, the report shows it.
+
+use serde::Serialize;
+
+use super::{
+    release::{Outcome, Sequence},
+    rollout::Progress,
+};
+
+/// An application as it is on the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Status {
+    pub namespace: String,
+    pub name: String,
+    /// Whether Shipway made it.
+    pub ours: bool,
+    /// As the Deployment names it: by digest.
+    pub image: String,
+    pub version: Option<String>,
+    /// None: what runs is no release of Shipway's.
+    pub revision: Option<u64>,
+    pub sequence: Option<Sequence>,
+    pub commit: Option<String>,
+    pub author: Option<String>,
+    pub job_url: Option<String>,
+    /// Counts over all pods of the newest template.
+    pub replicas: Progress,
+    pub pods: Vec<PodStatus>,
+    pub autoscale: Option<AutoscaleStatus>,
+    /// The recorded releases, newest first.
+    pub revisions: Vec<RevisionStatus>,
+    pub url: Option<String>,
+}
+
+/// One pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PodStatus {
+    pub name: String,
+    pub state: String,
+    pub ready: bool,
+    pub restarts: i32,
+    pub node: Option<String>,
+    /// RFC 3339.
+    pub started: Option<String>,
+}
+
+/// Bounds and stand of the autoscaler.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AutoscaleStatus {
+    pub min: i32,
+    pub max: i32,
+    pub current: i32,
+    pub desired: i32,
+}
+
+/// One recorded release.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RevisionStatus {
+    pub revision: u64,
+    pub outcome: Outcome,
+    /// Slug of the problem that ended it.
+    pub problem: Option<String>,
+    pub image: String,
+    pub version: String,
+    pub commit: Option<String>,
+    pub author: Option<String>,
+    pub job_url: Option<String>,
+    /// RFC 3339.
+    pub started: String,
+    pub seconds: Option<f64>,
+    /// The revision that it put back.
+    pub restores: Option<u64>,
+}

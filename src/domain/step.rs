@@ -1,0 +1,37 @@
+//! The steps of a run, in their order.
+
+use serde::Serialize;
+
+/// One step of a run; the order of the variants is the order of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Checkout,
+    Build,
+    Dockerfile,
+    Image,
+    Publish,
+    Rollback,
+}
+
+impl Step {
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Checkout => "checkout",
+            Step::Build => "build",
+            Step::Dockerfile => "dockerfile",
+            Step::Image => "image",
+            Step::Publish => "publish",
+            Step::Rollback => "rollback",
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    Succeeded,
+    Failed,
+    Skipped,
+}

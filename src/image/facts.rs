@@ -1,0 +1,69 @@
+//! What an image's configuration says of what runs in it.
+
+use serde_json::Value;
+
+use super::Image;
+use crate::{
+    domain::{
+        application::ImageFacts,
+        problem::{Code, Problem, Result},
+        reference::ImageReference,
+    },
+    registry::{self, Content, Manifest},
+};
+
+impl Image {
+    /// Read from the configuration that was built; what all platforms share.
+    pub fn facts(&self) -> ImageFacts {
+        let config = self.manifests.first().and_then(|manifest| config_digest(&manifest.bytes));
+        let blob = config.and_then(|digest| self.blobs.iter().find(|blob| blob.digest.as_str() == digest));
+        match blob.map(|blob| &blob.content) {
+            Some(Content::Bytes(bytes)) => of_config(bytes),
+            _ => ImageFacts::default(),
+        }
+    }
+}
+
+/// Reads the configuration of an image that is in a registry; of an index, that of its first image for Linux.
+pub async fn facts_of(reference: &ImageReference, manifest: &Manifest, client: &registry::Client) -> Result<ImageFacts> {
+    let invalid = || Problem::new(Code::RegistryProtocol, format!("{reference} is neither an image nor an index of images"));
+    let mut manifest = manifest.clone();
+    let document: Value = serde_json::from_slice(&manifest.bytes).map_err(|_| invalid())?;
+    if let Some(images) = document["manifests"].as_array() {
+        let linux = images.iter().find(|image| image["platform"]["os"] == "linux").or(images.first());
+        let digest = linux.and_then(|image| image["digest"].as_str()).ok_or_else(invalid)?;
+        manifest = client.manifest(&reference.with_digest(&digest.parse()?)).await?;
+    }
+    let document: Value = serde_json::from_slice(&manifest.bytes).map_err(|_| invalid())?;
+    let config = &document["config"];
+    let (digest, size) = config["digest"].as_str().zip(config["size"].as_u64()).ok_or_else(invalid)?;
+    Ok(of_config(&client.blob(reference, &digest.parse()?, size).await?))
+}
+
+fn config_digest(manifest: &[u8]) -> Option<String> {
+    let document: Value = serde_json::from_slice(manifest).ok()?;
+    document["config"]["digest"].as_str().map(str::to_string)
+}
+
+/// OCI image-spec, config.md: `config.Env` and `config.User`.
+fn of_config(bytes: &[u8]) -> ImageFacts {
+    let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let config = &document["config"];
+    let variables = config["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let java_version = variables.filter_map(|variable| variable.strip_prefix("JAVA_VERSION=")).next_back();
+    let user = config["User"].as_str().filter(|user| !user.is_empty());
+    ImageFacts { java_version: java_version.map(str::to_string), user: user.map(str::to_string) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_and_user_are_read() {
+        let config = br#"{"config": {"Env": ["PATH=/bin", "JAVA_VERSION=jdk-17.0.15+6"], "User": "10001:0"}}"#;
+        let facts = of_config(config);
+        assert_eq!((facts.java_version.as_deref(), facts.user.as_deref()), (Some("jdk-17.0.15+6"), Some("10001:0")));
+        assert_eq!(of_config(b"no json"), ImageFacts::default());
+    }
+}

@@ -1,0 +1,262 @@
+//! Layers: deterministic tar streams, packed and hashed in one pass.
+
+use std::{
+    fs::File,
+    io::{BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, GzBuilder, write::GzEncoder};
+use sha2::{Digest as _, Sha256};
+
+use super::tree::{Kind, Tree};
+use crate::domain::{
+    digest::Digest,
+    problem::{Code, Problem, Result},
+};
+
+const BUFFER: usize = 64 << 10;
+/// Time of every entry, seconds since the epoch: always the same, or each commit would change (and send) layers that it did not touch.
+/// Not 0, which some programs take for "no time".
+const ENTRY_TIME: u64 = 1;
+/// Bytes of a file that are tried to see whether packing it is worth the time.
+const SAMPLE: u64 = 32 << 10;
+/// A sample that keeps more than this share of its size is packed already.
+const WORTH: f64 = 0.9;
+
+/// A layer on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    /// Of the tar stream.
+    pub diff_id: Digest,
+    /// Of the packed file.
+    pub digest: Digest,
+    /// Of the packed file, bytes.
+    pub size: u64,
+    pub path: PathBuf,
+}
+
+/// Writes a tree as a layer into `scratch`, under its digest. The bytes depend on the tree's names, modes, owners and contents alone.
+/// Memory does not grow with the content.
+pub(super) fn write(tree: &Tree, scratch: &Path) -> Result<Layer> {
+    let temporary =
+        tempfile::Builder::new().prefix("layer-").tempfile_in(scratch).map_err(|error| Problem::io("write", scratch, &error))?;
+    let (file, temporary) = temporary.into_parts();
+    let level = Compression::new(u32::from(worth_packing(tree)?));
+    let packed = Hashing::new(BufWriter::with_capacity(BUFFER, file));
+    // 255: the operating system is nobody's business; no time, no name.
+    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(packed, level);
+    let failed = |error: &std::io::Error| Problem::io("write", &temporary, error);
+    let mut plain = Hashing::new(gzip);
+    write_tar(tree, &mut plain).map_err(|problem| match problem.code {
+        // What is full is where the layer goes, not where its files come from.
+        Code::DiskFull => Problem::new(Code::DiskFull, format!("no space is left for the image's layers in {}", scratch.display())),
+        _ => problem,
+    })?;
+    let (gzip, diff_id, _) = plain.finish();
+    let (mut file, digest, size) = GzEncoder::finish(gzip).map_err(|error| failed(&error))?.finish();
+    file.flush().map_err(|error| failed(&error))?;
+    let path = scratch.join(format!("{}.tar.gz", digest.hex()));
+    temporary.persist(&path).map_err(|error| Problem::io("write", &path, &error.error))?;
+    Ok(Layer { diff_id, digest, size, path })
+}
+
+fn write_tar(tree: &Tree, to: &mut impl Write) -> Result<()> {
+    let mut tar = tar::Builder::new(to);
+    for (path, node) in tree {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(node.mode);
+        header.set_uid(node.owner.user);
+        header.set_gid(node.owner.group);
+        header.set_mtime(ENTRY_TIME);
+        header.set_size(0);
+        let written = match &node.kind {
+            Kind::Folder => {
+                header.set_entry_type(tar::EntryType::Directory);
+                tar.append_data(&mut header, format!("{path}/"), std::io::empty())
+            }
+            Kind::Link(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                tar.append_link(&mut header, path, target)
+            }
+            Kind::File(source, size) => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(*size);
+                let content = Exactly::open(source, *size)?;
+                tar.append_data(&mut header, path, BufReader::with_capacity(BUFFER, content))
+            }
+        };
+        written.map_err(|error| match &node.kind {
+            Kind::File(source, _) => Problem::io("pack", source, &error),
+            _ => Problem::io("pack", path, &error),
+        })?;
+    }
+    tar.finish().map_err(|error| Problem::io("pack", "a layer", &error))
+}
+
+/// A file that must have the size that its header says: one that grows meanwhile would break the archive.
+struct Exactly {
+    file: File,
+    left: u64,
+}
+
+impl Exactly {
+    fn open(path: &Path, size: u64) -> Result<Exactly> {
+        let file = File::open(path).map_err(|error| Problem::io("read", path, &error))?;
+        let now = file.metadata().map_err(|error| Problem::io("read", path, &error))?.len();
+        if now != size {
+            return Err(Problem::new(Code::IoFailed, format!("{} changed while the image was built", path.display())));
+        }
+        Ok(Exactly { file, left: size })
+    }
+}
+
+impl Read for Exactly {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let got = self.file.read(&mut buffer[..most])?;
+        if got == 0 && most > 0 {
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it shrank while the image was built"));
+        }
+        self.left -= got as u64;
+        Ok(got)
+    }
+}
+
+/// Jars are packed already, and packing them again costs time and wins nothing: decided by trying the beginning of every file, so
+/// that the same content gives the same answer everywhere.
+fn worth_packing(tree: &Tree) -> Result<bool> {
+    let (mut packs, mut all) = (0u64, 0u64);
+    for node in tree.values() {
+        if let Kind::File(source, size) = &node.kind {
+            all += size;
+            packs += if sample_packs(source)? { *size } else { 0 };
+        }
+    }
+    Ok(packs * 4 >= all)
+}
+
+fn sample_packs(path: &Path) -> Result<bool> {
+    let failed = |error: std::io::Error| Problem::io("read", path, &error);
+    let mut sample = Vec::with_capacity(SAMPLE as usize);
+    File::open(path).map_err(failed)?.take(SAMPLE).read_to_end(&mut sample).map_err(failed)?;
+    let mut gzip = GzEncoder::new(Counter(0), Compression::new(1));
+    gzip.write_all(&sample).map_err(failed)?;
+    let packed = gzip.finish().map_err(failed)?.0;
+    Ok((packed as f64) < sample.len() as f64 * WORTH)
+}
+
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Hashes and counts what goes through.
+struct Hashing<W> {
+    to: W,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(to: W) -> Self {
+        Hashing { to, hash: Sha256::new(), size: 0 }
+    }
+
+    fn finish(self) -> (W, Digest, u64) {
+        (self.to, Digest::from_sha256(&self.hash.finalize()), self.size)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tree::{Node, Owner};
+
+    fn file(dir: &Path, name: &str, content: &[u8]) -> Node {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        Node { kind: Kind::File(path, content.len() as u64), mode: 0o644, owner: Owner { user: 10001, group: 10001 } }
+    }
+
+    #[test]
+    fn a_layer_reads_back_as_it_was_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = format!("app/{}/x.class", "long-name/".repeat(30).trim_end_matches('/'));
+        let tree = Tree::from([
+            ("app".to_string(), Node::folder(Owner::default())),
+            (long.clone(), file(dir.path(), "x", &b"class ".repeat(3000))),
+            ("link".to_string(), Node { kind: Kind::Link("app/x".to_string()), mode: 0o777, owner: Owner::default() }),
+        ]);
+        let layer = write(&tree, dir.path()).unwrap();
+        assert_eq!(std::fs::metadata(&layer.path).unwrap().len(), layer.size);
+        let bytes = std::fs::read(&layer.path).unwrap();
+        assert_eq!(layer.digest, Digest::from_sha256(&Sha256::digest(&bytes)));
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).unwrap();
+        assert_eq!(layer.diff_id, Digest::from_sha256(&Sha256::digest(&plain)));
+        let mut archive = tar::Archive::new(plain.as_slice());
+        let entries: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let header = entry.header();
+                assert_eq!(header.mtime().unwrap(), ENTRY_TIME);
+                assert_eq!((header.username().unwrap(), header.groupname().unwrap()), (Some(""), Some("")));
+                (entry.path().unwrap().display().to_string(), header.mode().unwrap(), header.uid().unwrap(), header.size().unwrap())
+            })
+            .collect();
+        assert_eq!(entries, [("app/".to_string(), 0o755, 0, 0), (long, 0o644, 10001, 18000), ("link".to_string(), 0o777, 0, 0)]);
+    }
+
+    #[test]
+    fn packed_files_are_stored_and_others_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        // What an xorshift makes does not pack.
+        let mut state = 88_172_645_463_325_252u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(200_000)
+        .collect();
+        let tree =
+            Tree::from([("noise".to_string(), file(dir.path(), "noise", &noise)), ("t".to_string(), file(dir.path(), "t", &[0; 100]))]);
+        assert!(!worth_packing(&tree).unwrap());
+        assert!(write(&tree, dir.path()).unwrap().size > 200_000);
+        let tree = Tree::from([("zeros".to_string(), file(dir.path(), "zeros", &[0; 200_000]))]);
+        assert!(write(&tree, dir.path()).unwrap().size < 4000);
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::from([("x".to_string(), file(dir.path(), "x", b"12345"))]);
+        std::fs::write(dir.path().join("x"), b"1234").unwrap();
+        assert!(write(&tree, dir.path()).unwrap_err().message.contains("changed while"));
+    }
+}

@@ -1,0 +1,98 @@
+//! An image on disk (OCI image-spec, image-layout.md).
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::Image;
+use crate::{
+    domain::{
+        digest::Digest,
+        problem::{Problem, Result},
+        reference::ImageReference,
+    },
+    registry::{Blob, Client, Content},
+};
+
+/// Blobs that are fetched at the same time.
+const FETCHERS: usize = 3;
+
+/// See [`super::write_layout`].
+pub(super) async fn write(image: &Image, name: &ImageReference, dir: &Path, registry: &Client) -> Result<()> {
+    let blobs = dir.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|error| Problem::io("create", &blobs, &error))?;
+    forget_others(image, &blobs)?;
+    let fetching = image.blobs.iter().map(|blob| put(blob, blobs.join(blob.digest.hex()), registry));
+    stream::iter(fetching).buffer_unordered(FETCHERS).try_collect::<Vec<()>>().await?;
+    for manifest in &image.manifests {
+        write_file(&blobs.join(manifest.digest.hex()), &manifest.bytes)?;
+    }
+    let last = image.manifests.last().ok_or_else(|| Problem::bug("an image without a manifest is written"))?;
+    let tag = name.tag.as_deref().unwrap_or("latest");
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": last.media_type,
+            "digest": last.digest.as_str(),
+            "size": last.bytes.len(),
+            // The first is the specification's, and takes a tag; the second is what containerd names the image when it imports it.
+            "annotations": {"io.containerd.image.name": format!("{}:{tag}", name.name()), "org.opencontainers.image.ref.name": tag},
+        }],
+    });
+    write_file(&dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    // Last, so that whoever finds it finds all that it names.
+    write_file(&dir.join("index.json"), index.to_string().as_bytes())
+}
+
+async fn put(blob: &Blob, to: PathBuf, registry: &Client) -> Result<()> {
+    if holds(&to, blob) {
+        return Ok(());
+    }
+    match &blob.content {
+        Content::Bytes(bytes) => write_file(&to, bytes),
+        Content::File(from) => fs::copy(from, &to).map(|_| ()).map_err(|error| Problem::io("write", &to, &error)),
+        Content::Registry(source) => registry.blob_to_file(source, &blob.digest, blob.size, &to).await,
+    }
+}
+
+/// Whether the blob is there already, of an earlier run.
+fn holds(path: &Path, blob: &Blob) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == blob.size)
+        && digest_of(path).is_ok_and(|digest| digest == blob.digest)
+}
+
+fn digest_of(path: &Path) -> std::io::Result<Digest> {
+    let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::from_sha256(&hash.finalize())),
+            got => hash.update(&buffer[..got]),
+        }
+    }
+}
+
+/// A layout of an earlier run gives way; what both images have stays.
+fn forget_others(image: &Image, blobs: &Path) -> Result<()> {
+    let keep: HashSet<&str> = image.blobs.iter().map(|blob| blob.digest.hex()).collect();
+    for entry in fs::read_dir(blobs).map_err(|error| Problem::io("read", blobs, &error))? {
+        let path = entry.map_err(|error| Problem::io("read", blobs, &error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let blob = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if blob && !keep.contains(name) {
+            fs::remove_file(&path).map_err(|error| Problem::io("remove", &path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|error| Problem::io("write", path, &error))
+}

@@ -1,0 +1,19 @@
+//! Shipway: from a commit to running pods in one CI step.
+//!
+//! The floors, from the ground up: `domain` (plain types and rules), `settings`, `net` and `process` (what the outside systems
+//! stand on), the outside systems themselves, `plan` and `report` (pure), `steps` (the order of a run) and `cli`. A floor uses
+//! only floors below it; `tests/it/house.rs` keeps that.
+
+pub mod cli;
+pub mod cluster;
+pub mod domain;
+pub mod git;
+pub mod image;
+pub mod maven;
+pub mod net;
+pub mod plan;
+pub mod process;
+pub mod registry;
+pub mod report;
+pub mod settings;
+pub mod steps;

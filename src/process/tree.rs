@@ -1,0 +1,145 @@
+//! A child with all its descendants: how they are found, and how they are ended.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    thread::sleep,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// The variable that each descendant inherits, whatever group, session or parent it moves to.
+pub(super) const MARKER: &str = "_SHIPWAY_TREE";
+
+/// How long the processes have to end by themselves after SIGTERM; a JVM's shutdown hooks need some of it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long SIGKILL is repeated; only a process stuck in the kernel outlives it.
+const KILL: Duration = Duration::from_secs(3);
+
+/// The value of [`MARKER`] that tells one tree from all others on the machine.
+pub(super) struct Marker(String);
+
+impl Marker {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_nanos()).unwrap_or_default();
+        Marker(format!("{}-{}-{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A running child with its descendants; all of them are ended when it is dropped.
+pub(super) struct Tree {
+    root: Option<Pid>,
+    marker: Vec<u8>,
+    ended: bool,
+}
+
+impl Tree {
+    pub(super) fn new(root: Option<u32>, marker: Marker) -> Self {
+        let root = root.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        Tree { root, marker: format!("{MARKER}={}", marker.0).into_bytes(), ended: false }
+    }
+
+    /// Ends every process of the tree: SIGTERM, then SIGKILL after [`GRACE`]. Blocks until they are gone.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if !self.signal_until_gone(Signal::TERM, GRACE) {
+            self.signal_until_gone(Signal::KILL, KILL);
+        }
+    }
+
+    /// Whether all were gone within `limit`. SIGKILL goes to newcomers, too: a process may fork while it is looked for.
+    fn signal_until_gone(&self, signal: Signal, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut signalled = Vec::new();
+        loop {
+            let members = self.members();
+            if members.is_empty() {
+                return true;
+            }
+            if signalled.is_empty()
+                && let Some(root) = self.root
+            {
+                let _ = kill_process_group(root, signal);
+            }
+            for pid in members {
+                if signal == Signal::KILL || !signalled.contains(&pid) {
+                    let _ = kill_process(pid, signal);
+                    signalled.push(pid);
+                }
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Living processes that descend from the root: by parent, by group, or by the inherited marker (which also finds those that
+    /// left the session and lost their parent).
+    fn members(&self) -> Vec<Pid> {
+        let Some(root) = self.root else { return Vec::new() };
+        let processes = processes();
+        let descends = |start: &Process| {
+            let mut current = Some(start);
+            let mut steps = 0;
+            while let Some(process) = current {
+                if process.pid == root || process.group == root.as_raw_nonzero().get() {
+                    return true;
+                }
+                steps += 1;
+                current = if steps < 1000 { processes.get(&process.parent) } else { None };
+            }
+            false
+        };
+        let own = std::process::id().cast_signed();
+        let alive = processes.values().filter(|process| !process.dead && process.pid.as_raw_nonzero().get() != own);
+        alive.filter(|process| descends(process) || self.is_marked(process.pid)).map(|process| process.pid).collect()
+    }
+
+    fn is_marked(&self, pid: Pid) -> bool {
+        let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry == self.marker)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One line of the process table.
+struct Process {
+    pid: Pid,
+    parent: i32,
+    group: i32,
+    /// A zombie: nothing of it runs, only its status waits to be fetched.
+    dead: bool,
+}
+
+/// The machine's processes by their id; empty where there is no `/proc`.
+fn processes() -> HashMap<i32, Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return HashMap::new() };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    numbers.filter_map(|pid| Some((pid, read_process(pid)?))).collect()
+}
+
+/// Reads `/proc/PID/stat` (proc(5)); the name may hold blanks and parentheses, so fields count from the last parenthesis.
+fn read_process(pid: i32) -> Option<Process> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let dead = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    Some(Process { pid: Pid::from_raw(pid)?, parent, group, dead })
+}

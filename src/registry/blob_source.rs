@@ -1,0 +1,127 @@
+//! The bytes of a blob that is sent: from memory, a file, or another registry, from any offset.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncSeekExt;
+use tokio_util::io::ReaderStream;
+
+use super::{fault::Fault, pull, session::Session};
+use crate::{
+    domain::{
+        digest::Digest,
+        problem::{Code, Problem},
+    },
+    net::{self, ByteStream, Failure},
+};
+
+const BUFFER: usize = 256 << 10;
+
+/// A blob's bytes, to be opened as often as needed.
+#[derive(Clone)]
+pub(super) struct BlobSource {
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    pub origin: Origin,
+}
+
+#[derive(Clone)]
+pub(super) enum Origin {
+    Bytes(Bytes),
+    File(PathBuf),
+    /// A repository from which it is read, without being stored in between.
+    Registry(Box<Session>),
+}
+
+impl BlobSource {
+    /// The body from `offset` to the end.
+    pub fn from(&self, offset: u64) -> net::Source {
+        let this = self.clone();
+        Arc::new(move || -> BoxFuture<'static, io::Result<ByteStream>> {
+            let this = this.clone();
+            Box::pin(async move { this.open(offset).await })
+        })
+    }
+
+    async fn open(self, offset: u64) -> io::Result<ByteStream> {
+        match self.origin {
+            Origin::Bytes(bytes) => {
+                let rest = bytes.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..);
+                Ok(Box::pin(stream::once(async move { Ok(rest) })))
+            }
+            Origin::File(path) => open_file(path, self.size, offset).await,
+            Origin::Registry(session) => open_remote(&session, self.digest, self.size, offset).await,
+        }
+    }
+}
+
+async fn open_file(path: PathBuf, size: u64, offset: u64) -> io::Result<ByteStream> {
+    let read_error = |error: io::Error| io::Error::other(Problem::io("read", &path, &error));
+    let mut file = tokio::fs::File::open(&path).await.map_err(read_error)?;
+    let length = file.metadata().await.map_err(read_error)?.len();
+    if length != size {
+        let message = format!("{} has {length} bytes and had {size} when it was made", path.display());
+        return Err(io::Error::other(Problem::new(Code::IoFailed, message).hint("leave the files of a run alone while it works")));
+    }
+    file.seek(io::SeekFrom::Start(offset)).await.map_err(read_error)?;
+    Ok(Box::pin(ReaderStream::with_capacity(file, BUFFER).map_err(move |error| io::Error::other(Problem::io("read", &path, &error)))))
+}
+
+/// Streams from another registry; where it serves no ranges, the bytes before the offset are read and dropped.
+async fn open_remote(session: &Session, digest: Digest, size: u64, offset: u64) -> io::Result<ByteStream> {
+    let name = format!("{}/{}", session.registry(), session.repository());
+    // The target's errors are told with its name: this one is the source's.
+    let failed = {
+        let name = name.clone();
+        move |failure: Failure| io::Error::other(Failure { message: format!("while reading from {name}: {failure}"), ..failure })
+    };
+    let (response, begin) = pull::open_blob(session, &digest, offset).await.map_err(|fault| match fault {
+        Fault::Failure(failure) => failed(failure),
+        Fault::Problem(problem) => io::Error::other(problem),
+    })?;
+    let chunks = stream::try_unfold((response, failed), |(mut response, failed)| async move {
+        let chunk = response.chunk().await.map_err(&failed)?;
+        Ok(chunk.map(|chunk| (chunk, (response, failed))))
+    });
+    let mut check = Check { name, digest, size, seen: begin, hash: (begin == 0).then(Sha256::new) };
+    let verified = chunks.map(move |chunk: io::Result<Bytes>| chunk.and_then(|chunk| check.see(chunk)));
+    let skip = offset - begin;
+    let mut position = 0;
+    Ok(Box::pin(verified.map_ok(move |chunk| {
+        let dropped = skip.saturating_sub(position).min(chunk.len() as u64);
+        position += chunk.len() as u64;
+        chunk.slice(dropped as usize..)
+    })))
+}
+
+/// Verifies what passes by; wrong bytes are found before the last of them is handed on, so that no upload completes with them.
+struct Check {
+    name: String,
+    digest: Digest,
+    size: u64,
+    seen: u64,
+    /// None when the beginning was not seen: then the target alone verifies.
+    hash: Option<Sha256>,
+}
+
+impl Check {
+    fn see(&mut self, chunk: Bytes) -> io::Result<Bytes> {
+        self.seen += chunk.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&chunk);
+        }
+        let wrong = match &self.hash {
+            _ if self.seen > self.size => true,
+            Some(hash) if self.seen == self.size => Digest::from_sha256(&hash.clone().finalize()) != self.digest,
+            _ => false,
+        };
+        if wrong {
+            let message = format!("{} gave other bytes for the blob {} than its digest says", self.name, self.digest);
+            return Err(io::Error::other(Problem::new(Code::DigestMismatch, message)));
+        }
+        Ok(chunk)
+    }
+}

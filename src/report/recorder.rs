@@ -1,0 +1,211 @@
+//! Gathers a run into its report.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::model::{self, ChangeRecord, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Report, StepRecord, WarningRecord};
+use crate::domain::{
+    event::{Event, Transfer},
+    problem::Problem,
+    redact::Redactor,
+    step::{Step, StepState},
+};
+
+/// Most moments of pods that are kept: a rollout of some hundred pods; what comes later is dropped.
+const MOST_MOMENTS: usize = 4000;
+
+/// A report in the making: steps, layers, warnings, changes and pods come from events, the rest is set as it becomes known.
+pub struct Draft {
+    report: Report,
+    layers: Vec<ImageLayer>,
+    running: Option<(Step, Timestamp)>,
+    failed: Option<Step>,
+}
+
+impl Draft {
+    pub fn new(version: impl Into<String>, command: impl Into<String>, started: Timestamp) -> Self {
+        let report = Report {
+            schema: model::SCHEMA,
+            result: Outcome::Succeeded,
+            exit_code: 0,
+            app: None,
+            line: None,
+            environment: None,
+            version: version.into(),
+            command: command.into(),
+            started: to_millis(started),
+            seconds: 0.0,
+            ci: None,
+            commit: None,
+            steps: Vec::new(),
+            image: None,
+            release: None,
+            restored: None,
+            url: None,
+            problem: None,
+            warnings: Vec::new(),
+            not_done: Vec::new(),
+            changes: Vec::new(),
+            pods: Vec::new(),
+            settings: Vec::new(),
+        };
+        Draft { report, layers: Vec::new(), running: None, failed: None }
+    }
+
+    pub fn app(&mut self, app: impl Into<String>, line: impl Into<String>) {
+        self.report.app = Some(app.into());
+        self.report.line = Some(line.into());
+    }
+
+    pub fn environment(&mut self, environment: Option<String>) {
+        self.report.environment = environment;
+    }
+
+    pub fn ci(&mut self, ci: model::Ci) {
+        self.report.ci = Some(ci);
+    }
+
+    pub fn commit(&mut self, commit: model::Commit) {
+        self.report.commit = Some(commit);
+    }
+
+    pub fn settings(&mut self, settings: Vec<model::SettingRecord>) {
+        self.report.settings = settings;
+    }
+
+    /// The image that was built; its layers may stay empty, they come from the events.
+    pub fn image(&mut self, image: model::Image) {
+        self.report.image = Some(image);
+    }
+
+    pub fn release(&mut self, release: model::Release, url: Option<String>) {
+        self.report.release = Some(release);
+        self.report.url = url;
+    }
+
+    /// Says what a full run does and this one did not.
+    pub fn not_done(&mut self, not_done: NotDone) {
+        self.report.not_done.push(not_done);
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn event(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::StepStarted { step } => self.running = Some((step, to_millis(now))),
+            Event::StepFinished { step, state, seconds, summary } => self.step_finished(step, state, seconds, summary, now),
+            Event::Layer { digest, size, role, transfer } => {
+                self.layers.push(ImageLayer { digest, size, role, transferred: transfer == Transfer::Sent, transfer });
+            }
+            Event::Applied { kind, name, change } => {
+                let object = format!("{}/{name}", kind.to_lowercase());
+                self.report.changes.push(ChangeRecord { object, change: model::change_word(change) });
+            }
+            Event::Pod { name, state, ready, old } => self.pod(name, state, ready, old, now),
+            Event::RollingBack { revision, .. } => self.report.restored = Some(revision),
+            Event::Warning { text, hint } => {
+                let warning = WarningRecord { text, hint };
+                if !self.report.warnings.contains(&warning) {
+                    self.report.warnings.push(warning);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The finished report: result, exit code and problem follow from how the run ended; every text is made safe.
+    pub fn finish(mut self, problem: Option<&Problem>, ended: Timestamp, redactor: &Redactor) -> Report {
+        if let Some((step, started)) = self.running.take() {
+            let state = if problem.is_some() { StepState::Failed } else { StepState::Succeeded };
+            let seconds = seconds_between(started, ended);
+            self.step_finished(step, state, seconds, problem.map(|p| p.message.clone()).unwrap_or_default(), ended);
+        }
+        let mut report = self.report;
+        report.result = Outcome::of(problem);
+        report.exit_code = problem.map_or(0, Problem::exit_code);
+        report.problem = problem.map(|problem| ProblemRecord::new(problem, self.failed));
+        report.seconds = seconds_between(report.started, ended);
+        // A rollback that failed, too, has restored nothing.
+        report.restored = report.restored.filter(|_| problem.is_some_and(|problem| !problem.unrestored));
+        if let Some(image) = &mut report.image
+            && image.layers.is_empty()
+        {
+            image.layers = self.layers;
+        }
+        report.make_safe(redactor);
+        report
+    }
+
+    fn step_finished(&mut self, step: Step, state: StepState, seconds: f64, summary: String, now: Timestamp) {
+        let started = match self.running.take() {
+            Some((running, started)) if running == step => started,
+            _ => to_millis(now - duration(seconds)),
+        };
+        if state == StepState::Failed {
+            self.failed = Some(step);
+        }
+        self.report.steps.push(StepRecord { name: step, state, started, seconds: round(seconds), summary });
+    }
+
+    fn pod(&mut self, name: String, state: String, ready: bool, old: bool, now: Timestamp) {
+        let at = seconds_between(self.report.started, now);
+        let pods = &mut self.report.pods;
+        let known = pods.iter().rev().find(|pod| pod.name == name).is_some_and(|pod| pod.state == state && pod.ready == ready);
+        if !known && pods.len() < MOST_MOMENTS {
+            pods.push(PodMoment { name, at, state, ready, old });
+        }
+    }
+}
+
+/// A draft that the events' sink and the steps share; cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    draft: Arc<Mutex<Option<Draft>>>,
+    clock: fn() -> Timestamp,
+}
+
+impl Recorder {
+    /// A recorder on the system's clock; the run begins now.
+    pub fn new(version: impl Into<String>, command: impl Into<String>) -> Self {
+        Recorder::with_clock(version, command, Timestamp::now)
+    }
+
+    /// A recorder on another clock.
+    pub fn with_clock(version: impl Into<String>, command: impl Into<String>, clock: fn() -> Timestamp) -> Self {
+        Recorder { draft: Arc::new(Mutex::new(Some(Draft::new(version, command, clock())))), clock }
+    }
+
+    pub fn event(&self, event: Event) {
+        let now = (self.clock)();
+        self.record(|draft| draft.event(event, now));
+    }
+
+    /// Sets what has become known; does nothing once the report is made.
+    pub fn record(&self, set: impl FnOnce(&mut Draft)) {
+        let mut draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
+        draft.as_mut().map(set).unwrap_or_default();
+    }
+
+    /// Ends the recording; None when it was ended before.
+    pub fn finish(&self, problem: Option<&Problem>, redactor: &Redactor) -> Option<Report> {
+        let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(draft.finish(problem, (self.clock)(), redactor))
+    }
+}
+
+fn to_millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    round(to.duration_since(from).as_secs_f64().max(0.0))
+}
+
+fn duration(seconds: f64) -> SignedDuration {
+    SignedDuration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// To milliseconds: more is noise in a report.
+fn round(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,239 @@
+//! What the machine's environment says beside the settings, gathered once, so that nobody else has to look at it.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use crate::domain::secret::Secret;
+
+/// The machine and the user, as the environment names them.
+#[derive(Clone, Default)]
+pub struct Host {
+    pub home: Option<PathBuf>,
+    /// The user's own Maven folder (`~/.m2`): settings.xml and local repository.
+    pub maven_home: Option<PathBuf>,
+    /// Folders of `PATH`.
+    pub path: Vec<PathBuf>,
+    pub temp: PathBuf,
+    /// Files of `KUBECONFIG`.
+    pub kubeconfig: Vec<PathBuf>,
+    /// Files with registry credentials that are there: docker's config.json, podman's auth.json.
+    pub registry_configs: Vec<PathBuf>,
+    /// Content of `DOCKER_AUTH_CONFIG`.
+    pub registry_config: Option<Secret>,
+    pub proxies: Proxies,
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    pub cert_file: Option<PathBuf>,
+    pub cert_dirs: Vec<PathBuf>,
+    /// Values of `JAVA_HOME`, `JAVA_HOME_17_X64` and their like: folders that may be JDKs.
+    pub java_homes: Vec<PathBuf>,
+    pub colours: Colours,
+    /// `SOURCE_DATE_EPOCH`, seconds.
+    pub source_date_epoch: Option<i64>,
+    pub hostname: Option<String>,
+    pub user: Option<String>,
+    /// `SHIPWAY_OUT_IMAGE` of an earlier job.
+    pub earlier_image: Option<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// Proxies of the environment; addresses may hold a password.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    pub http: Option<Secret>,
+    pub https: Option<Secret>,
+    /// Hosts that are reached without, as written.
+    pub no_proxy: Option<String>,
+}
+
+/// Whether the environment asks for colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Colours {
+    /// Not said: only on a terminal that has them.
+    #[default]
+    Unsaid,
+    Always,
+    Never,
+}
+
+/// Variables that Maven and git always see, when they are set.
+const ALWAYS: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "CI",
+    "JAVA_HOME",
+    "MAVEN_HOME",
+    "M2_HOME",
+    "MAVEN_OPTS",
+    "MAVEN_ARGS",
+    "MAVEN_USER_HOME",
+    "JDK_JAVA_OPTIONS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SOURCE_DATE_EPOCH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// Families of such variables.
+const ALWAYS_STARTS: &[&str] = &["LC_", "JAVA_HOME_"];
+
+/// Variables of registry, cluster, forge and CI that hold credentials or lead to them: never for the code that is built.
+const CREDENTIALS: &[&str] = &[
+    "KUBECONFIG",
+    "DOCKER_AUTH_CONFIG",
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "GITHUB_TOKEN",
+    "GITEA_TOKEN",
+    "GITLAB_TOKEN",
+    "GITLAB_PRIVATE_TOKEN",
+    "CI_DEPLOY_PASSWORD",
+    "CI_DEPLOY_USER",
+    "CI_DEPENDENCY_PROXY_PASSWORD",
+    "CI_REGISTRY_PASSWORD",
+    "CI_REGISTRY_USER",
+    "CI_REPOSITORY_URL",
+    "CI_BUILD_TOKEN",
+    "CI_SERVER_TLS_KEY_FILE",
+    "NETRC",
+    "SSH_AUTH_SOCK",
+    "GIT_ASKPASS",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+];
+
+/// Families of such variables.
+const CREDENTIALS_START: &[&str] =
+    &["SHIPWAY_", "PLUGIN_", "CI_JOB_TOKEN", "CI_JOB_JWT", "DRONE_NETRC_", "CI_NETRC_", "KUBE_", "DRONE_RPC_", "GIT_CONFIG_"];
+
+/// Whether a variable may hold a credential of registry, cluster, forge or CI.
+pub fn is_credential(name: &str) -> bool {
+    let name = name.to_uppercase();
+    CREDENTIALS.contains(&name.as_str()) || CREDENTIALS_START.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a variable is named like a secret, whoever set it, and its value is long enough to be one.
+pub fn is_secret(name: &str, value: &str) -> bool {
+    const ENDS: &[&str] =
+        &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE_KEY", "API_KEY", "APIKEY", "ACCESS_KEY", "SECRET_KEY", "CREDENTIALS", "JWT"];
+    let name = name.to_uppercase();
+    let value = value.trim();
+    ENDS.iter().any(|end| name.ends_with(end)) && value.len() >= 8 && !value.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Host {
+    /// Gathers what the environment says; looks at files only to see whether they are there.
+    pub fn read(environment: &[(String, String)]) -> Host {
+        let look = Look(environment);
+        let home = look.path("HOME").or_else(|| look.path("USERPROFILE"));
+        Host {
+            maven_home: look.path("MAVEN_USER_HOME").or_else(|| Some(home.as_ref()?.join(".m2"))),
+            path: look.paths("PATH"),
+            temp: look.path("TMPDIR").unwrap_or_else(env::temp_dir),
+            kubeconfig: if look.text("KUBECONFIG").is_some_and(|text| text.contains('\n')) { Vec::new() } else { look.paths("KUBECONFIG") },
+            registry_configs: registry_configs(&look, home.as_deref()),
+            registry_config: look.text("DOCKER_AUTH_CONFIG").map(Secret::new),
+            proxies: Proxies {
+                http: look.either("HTTP_PROXY").or_else(|| look.either("ALL_PROXY")).map(Secret::new),
+                https: look.either("HTTPS_PROXY").or_else(|| look.either("ALL_PROXY")).map(Secret::new),
+                no_proxy: look.either("NO_PROXY"),
+            },
+            cert_file: look.path("SSL_CERT_FILE"),
+            cert_dirs: look.paths("SSL_CERT_DIR"),
+            java_homes: java_homes(environment),
+            colours: colours(&look),
+            source_date_epoch: look.text("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
+            hostname: look.text("HOSTNAME").or_else(kernel_hostname),
+            user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
+            earlier_image: look.text("SHIPWAY_OUT_IMAGE"),
+            environment: environment.to_vec(),
+            home,
+        }
+    }
+
+    /// The whole environment of Maven and git: what they need of the machine, and the variables that `build.env` names; never a
+    /// credential of registry, cluster or forge.
+    pub fn maven_env(&self, names: &[String]) -> Vec<(String, String)> {
+        let always = |name: &str| {
+            let upper = name.to_uppercase();
+            let proxy = upper.ends_with("_PROXY") && ALWAYS.contains(&upper.as_str());
+            ALWAYS.contains(&name) || proxy || ALWAYS_STARTS.iter().any(|start| name.starts_with(start))
+        };
+        let seen = |name: &str| (always(name) || names.iter().any(|wanted| wanted == name)) && !is_credential(name);
+        self.environment.iter().filter(|(name, _)| seen(name)).cloned().collect()
+    }
+}
+
+/// The environment, looked at by name; empty is not set.
+struct Look<'a>(&'a [(String, String)]);
+
+impl Look<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(key, value)| key == name && !value.trim().is_empty()).map(|(_, value)| value.trim().to_string())
+    }
+
+    /// Lower case first: curl's order, for names that both cases are in use of.
+    fn either(&self, name: &str) -> Option<String> {
+        self.text(&name.to_lowercase()).or_else(|| self.text(name))
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    fn paths(&self, name: &str) -> Vec<PathBuf> {
+        let text = self.text(name).unwrap_or_default();
+        env::split_paths(&text).filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+}
+
+/// Docker's config.json, then podman's auth.json, where they are there.
+fn registry_configs(look: &Look<'_>, home: Option<&Path>) -> Vec<PathBuf> {
+    let docker = look.path("DOCKER_CONFIG").or_else(|| Some(home?.join(".docker"))).map(|folder| folder.join("config.json"));
+    let named = look.path("REGISTRY_AUTH_FILE");
+    let runtime = look.path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+    let config = look.path("XDG_CONFIG_HOME").or_else(|| Some(home?.join(".config"))).map(|folder| folder.join("containers/auth.json"));
+    [docker, named, runtime, config].into_iter().flatten().filter(|path| path.is_file()).collect()
+}
+
+fn java_homes(environment: &[(String, String)]) -> Vec<PathBuf> {
+    let mut homes: Vec<PathBuf> = Vec::new();
+    let named = |name: &str| name == "JAVA_HOME" || name.starts_with("JAVA_HOME_") || (name.starts_with("JDK") && name.ends_with("HOME"));
+    for (name, value) in environment {
+        let home = PathBuf::from(value.trim());
+        if named(name) && home.is_absolute() && !homes.contains(&home) {
+            homes.push(home);
+        }
+    }
+    homes
+}
+
+/// no-color.org, and the CLICOLOR convention; GitLab's and Drone's logs show colours, but only when asked for.
+fn colours(look: &Look<'_>) -> Colours {
+    let asked = |name: &str| look.text(name).is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"));
+    if look.text("NO_COLOR").is_some() || look.text("TERM").as_deref() == Some("dumb") {
+        Colours::Never
+    } else if asked("FORCE_COLOR") || asked("CLICOLOR_FORCE") {
+        Colours::Always
+    } else {
+        Colours::Unsaid
+    }
+}
+
+/// Containers seldom export HOSTNAME; the kernel knows it.
+fn kernel_hostname() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_string()).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,155 @@
+//! Keys of the publish and of what is around it.
+
+use std::{path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::kinds::{self, DurationText};
+use crate::domain::secret::Secret;
+
+/// The cluster to publish to.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Kubeconfig file; several are separated as in KUBECONFIG.
+    #[schemars(extend("x-kind" = "kubeconfig", "x-default" = "KUBECONFIG"))]
+    pub kubeconfig: Option<String>,
+    /// Context of the kubeconfig.
+    #[schemars(extend("x-default" = "the kubeconfig's current one"))]
+    pub context: Option<String>,
+    /// Address of the API server, instead of a kubeconfig.
+    #[schemars(extend("x-kind" = "url"))]
+    pub server: Option<String>,
+    /// Bearer token for the API server.
+    #[schemars(extend("x-secret" = true))]
+    pub token: Option<Secret>,
+    /// PEM file of the API server's certificate authority.
+    #[schemars(extend("x-kind" = "file"))]
+    pub ca: Option<PathBuf>,
+    /// Use the cluster that the runner's pod lives in.
+    #[schemars(extend("default" = false))]
+    pub in_cluster: bool,
+}
+
+/// For the command rollback.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// Revision to go back to.
+    #[schemars(range(min = 1), extend("x-default" = "the last good revision"))]
+    pub to: Option<u64>,
+}
+
+/// For the command scale.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Number of pods to scale to.
+    #[schemars(range(min = 0, max = 10000))]
+    pub to: Option<i32>,
+    /// Forget a manual scale.
+    #[schemars(extend("default" = false))]
+    pub reset: bool,
+}
+
+/// The publish lock.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Who keeps the lock.
+    #[schemars(extend("default" = "kubernetes"))]
+    pub backend: LockBackend,
+    /// How long to wait for another publish of the same application.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "10m"))]
+    pub wait: Duration,
+    /// How long the lock outlives a run that was killed.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "15s"))]
+    pub ttl: Duration,
+}
+
+/// Who keeps the publish lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockBackend {
+    Kubernetes,
+    Zookeeper,
+}
+
+/// A message at the end of the run.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// Where one JSON message goes: generic, Slack, DingTalk, WeCom or Feishu by the shape of the address.
+    #[schemars(extend("x-secret" = true))]
+    pub url: Option<Secret>,
+}
+
+/// The configuration centre.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Center {
+    /// `kubernetes`, or zookeeper://HOST:PORT/PATH.
+    #[schemars(extend("default" = "kubernetes", "x-secret" = "credentials"))]
+    pub url: Secret,
+}
+
+/// Build messages.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// amqp://… or amqps://….
+    #[schemars(extend("x-secret" = "credentials"))]
+    pub url: Option<Secret>,
+}
+
+/// The record of all publishes.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// sqlite:FILE or postgres://….
+    #[schemars(extend("x-secret" = "credentials"))]
+    pub url: Option<Secret>,
+}
+
+/// Where reports go.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Folder of the reports, relative to the checkout.
+    #[schemars(extend("default" = "shipway-report/"))]
+    pub dir: PathBuf,
+}
+
+/// The job log.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Form of the log.
+    #[schemars(extend("default" = "text"))]
+    pub format: LogFormat,
+    /// How much the log says.
+    #[schemars(extend("default" = "info"))]
+    pub level: LogLevel,
+}
+
+/// Forms of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How much the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}

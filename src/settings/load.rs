@@ -1,0 +1,136 @@
+//! All sources together: precedence, defaults, and the settings that come out of it.
+
+use super::{
+    Input, Loaded, ci,
+    coerce::plain,
+    file::{self, File},
+    host::Host,
+    mistake::{Mistake, Mistakes},
+    nearest::nearest,
+    raw::Node,
+    reader::{Entries, Reader},
+    relations, result, secrets,
+    shape::{self, Leaf, Shape},
+    source::Source,
+    variables::{self, Prefix},
+};
+use crate::domain::problem::Code;
+
+/// Reads flags, variables and the file, and resolves every key by precedence; all mistakes are found at once.
+pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
+    let variables = &input.environment;
+    let file = file::read(input.file.as_deref(), &input.dir, &mut mistakes);
+    let mut named = Entries::new();
+    variables::read(Prefix::Shipway, variables, &mut named, &mut mistakes, &mut warnings);
+    variables::read(Prefix::Plugin, variables, &mut named, &mut mistakes, &mut warnings);
+    flags(&input.args, &mut named, &mut mistakes);
+    let mut said = file.top.clone();
+    said.extend(section(&file, &named, variables, &mut mistakes));
+    said.extend(named);
+    let ci = ci::detect(variables);
+    let mut entries = ci::entries(&ci, variables, &said, &mut mistakes);
+    entries.extend(said);
+    relations::check(&entries, &mut mistakes);
+    relations::without_effect(&entries, &mut warnings);
+    let sources = result::sources(&mut entries);
+    match result::settings(&entries) {
+        _ if !mistakes.is_empty() => {
+            // As a file is read, then the rest.
+            mistakes.sort_by_key(|mistake| (mistake.place.is_none(), mistake.place.clone()));
+            Err(Mistakes(mistakes))
+        }
+        Ok(settings) => {
+            let host = Host::read(variables);
+            let secrets = secrets::all(&entries, &ci, &host, variables);
+            Ok(Loaded { settings, ci, host, sources, warnings, secrets })
+        }
+        Err(mistakes) => Err(mistakes),
+    }
+}
+
+/// Mistakes of a file's text alone, in its order, for `shipway check`: all sections are looked at, whatever the environment. `name` is
+/// for messages.
+pub fn check(text: &str, name: &str) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let file = file::parse(name, text, &mut mistakes);
+    relations::check(&file.top, &mut mistakes);
+    for section in &file.sections {
+        let mut entries = file.top.clone();
+        entries.extend(section.entries.clone());
+        relations::check(&entries, &mut mistakes);
+    }
+    mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+    mistakes.dedup();
+    mistakes
+}
+
+/// `--set` and flags; the last one wins.
+fn flags(args: &[(String, String)], entries: &mut Entries, mistakes: &mut Vec<Mistake>) {
+    for (key, value) in args {
+        let mut reader = Reader {
+            source: Source::Flag,
+            name: format!("--set {key}"),
+            file: false,
+            in_section: false,
+            entries: &mut *entries,
+            mistakes: &mut *mistakes,
+        };
+        match find(key) {
+            Some(Shape::Leaf(leaf)) => reader.leaf(leaf, None, &Node::text(value)),
+            Some(Shape::Section(section)) => reader.section(section, &Node::text(value)),
+            None => mistakes.push(unknown_flag(key)),
+        }
+    }
+}
+
+fn unknown_flag(key: &str) -> Mistake {
+    let keys: Vec<String> = shape::root().leaves().into_iter().map(Leaf::key).collect();
+    let fix = match nearest(key, keys.iter().map(String::as_str)) {
+        Some(known) => format!("did you mean {known}?"),
+        None => "see the settings reference for the keys that there are".to_string(),
+    };
+    let source = format!("--set {key}");
+    Mistake {
+        code: Code::SettingUnknown,
+        setting: key.to_string(),
+        source,
+        place: None,
+        what: format!("--set {key} is not a setting"),
+        fix,
+    }
+}
+
+fn find(key: &str) -> Option<&'static Shape> {
+    let mut parts = key.split('.');
+    let mut shape = shape::root().field(parts.next()?)?;
+    for part in parts {
+        shape = match shape {
+            Shape::Section(section) => section.field(part)?,
+            Shape::Leaf(_) => return None,
+        };
+    }
+    Some(shape)
+}
+
+/// The entries of the section that applies.
+fn section(file: &File, named: &Entries, variables: &[(String, String)], mistakes: &mut Vec<Mistake>) -> Entries {
+    let path = ["environment".to_string()];
+    let from_ci = ci::environment(variables);
+    let Some(entry) = [named, &file.top, &from_ci].into_iter().find_map(|entries| entries.get(&path[..])) else { return Entries::new() };
+    match file.section(&plain(&entry.value)) {
+        Ok(section) => section.map(|section| section.entries.clone()).unwrap_or_default(),
+        Err(wrong) => {
+            let (source, place) = (entry.source.to_string(), entry.place.clone());
+            mistakes.push(Mistake {
+                code: Code::SettingInvalid,
+                setting: "environment".into(),
+                source,
+                place,
+                what: wrong.what,
+                fix: wrong.fix,
+            });
+            Entries::new()
+        }
+    }
+}

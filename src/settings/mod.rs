@@ -1,0 +1,74 @@
+//! The settings: the only reader of the environment. Four spellings of each key, one precedence, the source of every value.
+
+mod ci;
+mod coerce;
+mod file;
+mod host;
+mod keys;
+mod kinds;
+mod load;
+mod mistake;
+mod nearest;
+mod raw;
+mod reader;
+mod reference;
+mod relations;
+mod result;
+mod rules;
+mod schema;
+mod secrets;
+mod shape;
+mod source;
+mod variables;
+mod yaml;
+
+use std::path::PathBuf;
+
+use crate::domain::secret::Secret;
+
+pub use self::{
+    ci::{Ci, CiCommit, CiEvent, CiKind, CiProject, CiRegistry, MergeRequest},
+    host::{Colours, Host, Proxies},
+    keys::*,
+    kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
+    load::{check, load},
+    mistake::{Mistake, Mistakes, Place},
+    reference::reference,
+    schema::schema,
+    source::{Source, Sourced},
+};
+
+/// What settings are read from.
+#[derive(Clone, Default)]
+pub struct Input {
+    /// Keys with their values from `--set` and from flags, the last one wins.
+    pub args: Vec<(String, String)>,
+    /// `--file`; None: `shipway.yaml` in `dir`, when it is there.
+    pub file: Option<PathBuf>,
+    /// The checkout.
+    pub dir: PathBuf,
+    /// See [`environment`].
+    pub environment: Vec<(String, String)>,
+}
+
+/// All that the environment, the file and the flags say. Holds secrets: no `Debug`.
+#[derive(Clone)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub ci: Ci,
+    pub host: Host,
+    /// Every key that has a value, in the order of the reference.
+    pub sources: Vec<Sourced>,
+    /// Worth saying, but nothing that stops the run.
+    pub warnings: Vec<Mistake>,
+    /// Everything that must not leave: for the redactor.
+    pub secrets: Vec<Secret>,
+}
+
+/// The process' environment, read once; what is not UTF-8 becomes the replacement character.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests;

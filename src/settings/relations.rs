@@ -1,0 +1,153 @@
+//! Rules between keys, seen when all sources are merged.
+
+use super::{
+    coerce::plain,
+    mistake::Mistake,
+    reader::{Entries, Entry},
+    shape,
+};
+use crate::domain::{problem::Code, reference::ImageReference, units};
+
+/// Adds what does not go together; defaults count where nothing is set.
+pub fn check(entries: &Entries, mistakes: &mut Vec<Mistake>) {
+    let mut relations = Relations { entries, mistakes };
+    relations.autoscale();
+    relations.rolling();
+    relations.resources();
+    relations.build();
+    relations.lock();
+    relations.registry();
+}
+
+/// Keys that are set and that nothing in this version reads: said, since their owner waits for what they would do.
+pub fn without_effect(entries: &Entries, warnings: &mut Vec<Mistake>) {
+    let mut relations = Relations { entries, mistakes: warnings };
+    for key in ["kubernetes.config.from", "kubernetes.patches", "kubernetes.manifests", "notify.url", "queue.url", "ledger.url"] {
+        relations.wrong(&[key], format!("{key} has no effect in this version"), "do by hand what it was to do, or remove it");
+    }
+    if relations.text("center.url").is_some_and(|center| center != "kubernetes") {
+        relations.wrong(&["center.url"], "center.url has no effect in this version: the lock is a Lease".to_string(), "remove it");
+    }
+}
+
+struct Relations<'a> {
+    entries: &'a Entries,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl<'a> Relations<'a> {
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        let path: Vec<String> = key.split('.').map(str::to_string).collect();
+        self.entries.get(&path)
+    }
+
+    /// The value that is set, else the default.
+    fn text(&self, key: &str) -> Option<String> {
+        let default = || shape::root().leaves().into_iter().find(|leaf| leaf.key() == key)?.default.clone();
+        self.entry(key).map(|entry| entry.value.clone()).or_else(default).map(|value| plain(&value))
+    }
+
+    fn number(&self, key: &str) -> Option<i64> {
+        self.text(key)?.parse().ok()
+    }
+
+    /// A mistake of the first of these keys that somebody set.
+    fn wrong(&mut self, keys: &[&str], what: String, fix: &str) {
+        let Some((key, entry)) = keys.iter().find_map(|key| Some((*key, self.entry(key)?))) else { return };
+        let (source, place) = (entry.source.to_string(), entry.place.clone());
+        self.mistakes.push(Mistake { code: Code::SettingInvalid, setting: key.to_string(), source, place, what, fix: fix.to_string() });
+    }
+
+    fn autoscale(&mut self) {
+        let (min, max) = ("kubernetes.autoscale.min", "kubernetes.autoscale.max");
+        if let (Some(least), Some(most)) = (self.number(min), self.number(max))
+            && least > most
+        {
+            self.wrong(&[min, max], format!("{min} is {least}, more than {max}, which is {most}"), "make max at least as great as min");
+        }
+    }
+
+    fn rolling(&mut self) {
+        let (surge, unavailable) = ("kubernetes.rolling.max_surge", "kubernetes.rolling.max_unavailable");
+        let nothing = |text: Option<String>| text.is_some_and(|text| matches!(text.as_str(), "0" | "0%"));
+        if nothing(self.text(surge)) && nothing(self.text(unavailable)) {
+            self.wrong(
+                &[surge, unavailable],
+                format!("{surge} and {unavailable} are both 0, so no pod could ever be replaced"),
+                "make one of them 1 or more",
+            );
+        }
+        let (timeout, ready) = ("kubernetes.rolling.timeout", "kubernetes.rolling.min_ready_seconds");
+        let limit = self.text(timeout).and_then(|text| units::parse_duration(&text));
+        if let (Some(limit), Some(seconds)) = (limit, self.number(ready))
+            && limit.as_secs() <= u64::try_from(seconds).unwrap_or(0)
+        {
+            self.wrong(
+                &[timeout, ready],
+                format!("{timeout} ends before a pod was ready for {seconds} seconds"),
+                "raise the timeout, or lower min_ready_seconds",
+            );
+        }
+    }
+
+    fn resources(&mut self) {
+        for resource in ["cpu", "memory"] {
+            let (request, limit) = (format!("kubernetes.resources.requests.{resource}"), format!("kubernetes.resources.limits.{resource}"));
+            let (Some(asked), Some(most)) = (self.text(&request), self.text(&limit)) else { continue };
+            if let (Some(a), Some(b)) = (units::parse_quantity(&asked), units::parse_quantity(&most))
+                && a > b
+            {
+                self.wrong(
+                    &[&request, &limit],
+                    format!("{request} is {asked}, more than the limit, which is {most}"),
+                    "raise the limit, or lower the request",
+                );
+            }
+        }
+    }
+
+    fn build(&mut self) {
+        let library = self.text("kind").as_deref() == Some("library");
+        if self.entry("build.command").is_some()
+            && self.entry("build.artifact").is_none()
+            && !library
+            && self.entry("image.dockerfile").is_none()
+        {
+            self.wrong(
+                &["build.command"],
+                "build.command is set, but not what it makes".to_string(),
+                "set build.artifact to the jar, or image.dockerfile",
+            );
+        }
+    }
+
+    /// The credentials of one registry must not go to another.
+    fn registry(&mut self) {
+        let (url, repository) = ("registry.url", "image.repository");
+        let (Some(registry), Some(name)) = (self.text(url), self.text(repository)) else { return };
+        let hub = |host: &str| if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host }.to_string();
+        let host = hub(registry.split('/').next().unwrap_or_default());
+        if let Ok(image) = name.parse::<ImageReference>()
+            && image.registry != host
+        {
+            let what = format!("{repository} is on {}, but {url} is {registry}", image.registry);
+            self.wrong(&[repository, url], what, &format!("write {repository} with {registry}/ in front, or remove one of the two"));
+        }
+    }
+
+    fn lock(&mut self) {
+        let zookeeper = self.text("lock.backend").as_deref() == Some("zookeeper");
+        let center = self.text("center.url").unwrap_or_default();
+        if zookeeper && !center.starts_with("zookeeper://") {
+            self.wrong(
+                &["lock.backend"],
+                "lock.backend is zookeeper, but center.url names none".to_string(),
+                "set center.url to zookeeper://HOST:PORT",
+            );
+        }
+        let ttl = self.entry("lock.ttl").and_then(|entry| units::parse_duration(entry.value.as_str()?));
+        if ttl.is_some_and(|ttl| ttl.as_secs() < 5) {
+            self.wrong(&["lock.ttl"], "lock.ttl is too short to be renewed in time".to_string(), "write 5s or more");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! All integration tests in one binary: the real parts are started once and shared.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod dependencies;
+mod git;
+mod house;
+mod image;
+mod lab;
+mod maven;
+mod process;
+mod publish;
+mod registry;
+mod report;
+mod run;
+mod support;

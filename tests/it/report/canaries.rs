@@ -1,0 +1,131 @@
+//! Secrets appear in nothing that leaves: fifty of them, in each of their forms, through every text of a run.
+
+use std::path::Path;
+
+use base64::{Engine, engine::general_purpose};
+use shipway::{
+    domain::{
+        event::{Change, Event},
+        problem::{Code, EvidenceKind, Problem},
+        redact::Redactor,
+        secret::Secret,
+        step::{Step, StepState},
+    },
+    report::{Attachments, Ci, Commit, Draft, Format, Header, Image, Level, Log, NotDone, Release, SettingRecord, Style, write_all},
+};
+
+use super::{log::Paper, sample};
+
+/// Passwords of many shapes: short and long, with quotes, spaces, umlauts, markup.
+fn secrets() -> Vec<String> {
+    let spice = ["", "\"quoted\"", " with space", "+/=&?%", "ü€", "<b>&amp;", "\\back`tick", "'single'", "|pipe|", "$HOME#x"];
+    (0..50).map(|n| format!("c{n:02}{}-{}", spice[n % spice.len()], "z9".repeat(3 + n % 7))).collect()
+}
+
+fn percent(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).unwrap().trim_matches('"').to_string()
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+fn forms(secret: &str) -> Vec<String> {
+    let user = format!("ci-user:{secret}");
+    vec![
+        secret.to_string(),
+        general_purpose::STANDARD.encode(secret),
+        general_purpose::STANDARD.encode(user).trim_end_matches('=').to_string(),
+        general_purpose::URL_SAFE_NO_PAD.encode(secret),
+        percent(secret),
+        json(secret),
+    ]
+}
+
+/// One text that leaks everything, hidden and plain.
+fn leak() -> String {
+    let all: Vec<String> = secrets().iter().flat_map(|secret| forms(secret)).collect();
+    let hidden: Vec<String> = secrets().iter().map(|secret| secret.replacen('-', "\u{1b}[0m-\u{200b}", 1)).collect();
+    format!("password is {} or {}", all.join(" "), hidden.join(" "))
+}
+
+fn assert_clean(what: &str, text: &str) {
+    for secret in secrets() {
+        for form in forms(&secret).iter().chain([&html(&secret)]) {
+            assert!(!text.contains(form.as_str()), "{what} shows {form:?}");
+        }
+        // The part after the spice is in no other text: a cut or escaped secret would still show it.
+        let tail = &secret[secret.rfind('-').unwrap()..];
+        let seen = text.find(tail).filter(|_| tail.len() >= 9).map(|at| text[..at].chars().rev().take(60).collect::<String>());
+        assert_eq!(seen, None, "{what} shows the end of {secret:?} (read backwards what is before it)");
+    }
+}
+
+fn events(leak: &str) -> Vec<Event> {
+    let leak = || leak.to_string();
+    vec![
+        Event::StepStarted { step: Step::Publish },
+        Event::CommandStarted { argv: vec![leak()] },
+        Event::MavenGoal { goal: leak(), module: leak() },
+        Event::BuildLine { line: leak() },
+        Event::ImagePushed { reference: leak(), digest: sample::digest(1) },
+        Event::Applied { kind: "Deployment".into(), name: leak(), change: Change::Created },
+        Event::Pod { name: leak(), state: leak(), ready: false, old: false },
+        Event::Waiting { what: leak(), seconds: 1 },
+        Event::RollingBack { revision: 1, because: leak() },
+        Event::Note { text: leak() },
+        Event::Warning { text: leak(), hint: leak() },
+        Event::StepFinished { step: Step::Publish, state: StepState::Failed, seconds: 1.0, summary: leak() },
+    ]
+}
+
+#[test]
+fn no_secret_leaves() {
+    let leak = leak();
+    let known: Vec<Secret> = secrets().into_iter().map(Secret::new).collect();
+    let redactor = Redactor::new(&known);
+    let text = || leak.clone();
+    let commit = Commit { sha: text(), reference: Some(text()), author: Some(text()), title: Some(text()) };
+    let problem = Problem::new(Code::CrashLoop, text()).hint(text()).evidence(EvidenceKind::Log, text(), text());
+
+    let mut draft = Draft::new(text(), text(), sample::begin());
+    draft.app(text(), text());
+    draft.environment(Some(text()));
+    draft.ci(Ci { kind: text(), job_url: Some(format!("https://ci.example.test/?{leak}")), pipeline: Some(1) });
+    draft.commit(commit.clone());
+    draft.image(Image { reference: text(), base: Some(text()), layout: Some(text()), ..Image::default() });
+    draft.release(Release { namespace: text(), name: text(), ..Release::default() }, Some(text()));
+    draft.not_done(NotDone { what: text(), instead: Some(text()), setting: text() });
+    draft.settings(vec![SettingRecord::new(text(), text(), text())]);
+    events(&leak).into_iter().for_each(|event| draft.event(event, sample::begin()));
+    let report = draft.finish(Some(&problem), sample::begin(), &redactor);
+
+    let dir = tempfile::tempdir().unwrap();
+    let attachments = Attachments { dockerfile: Some(text()), manifests: Some(text()) };
+    write_all(&report, dir.path(), &attachments, &redactor).unwrap();
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let file = std::fs::read_to_string(&path).unwrap();
+        assert_clean(&path.display().to_string(), &file);
+        files += 1;
+    }
+    assert_eq!(files, 7);
+
+    for format in [Format::Text, Format::Json] {
+        let paper = Paper::default();
+        let log = Log::new(Box::new(paper.clone()), Style { format, level: Level::Debug, ..Style::default() }, redactor.clone());
+        log.header(&Header { version: text(), command: text(), app: Some(text()), commit: Some(commit.clone()), ..Header::default() });
+        events(&leak).iter().for_each(|event| log.event(event));
+        log.problem(&problem);
+        log.print(&leak);
+        log.summary(&report, Some(Path::new("shipway-report")));
+        let written = paper.text();
+        assert!(written.contains("(secret)"));
+        assert_clean("the log", &written);
+    }
+}

@@ -1,0 +1,121 @@
+//! The page: complete by itself, escaped, light.
+
+use shipway::{
+    domain::{
+        event::Event,
+        problem::{Code, EvidenceKind, Problem},
+        redact::Redactor,
+    },
+    report::{Attachments, Draft, html},
+};
+
+use super::sample;
+
+fn page(run: &sample::Run) -> String {
+    html::render(&run.report(), &sample::attachments()).unwrap()
+}
+
+/// Leaves a page below the target folder, to be looked at in a browser.
+fn leave(name: &str, page: &str) {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
+    std::fs::write(path, page).unwrap();
+}
+
+#[test]
+fn sample_pages_can_be_looked_at() {
+    for (name, run) in
+        [("succeeded", sample::succeeded()), ("rolled_back", sample::rolled_back()), ("nothing", sample::nothing_configured())]
+    {
+        let page = page(&run);
+        leave(name, &page);
+        assert!(page.ends_with("</html>"), "{name}");
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside() {
+    for run in [sample::succeeded(), sample::rolled_back(), sample::nothing_configured()] {
+        let page = page(&run);
+        for word in
+            ["<script", "src=", "@import", "url(", "<iframe", "<object", "<embed", "<form", "javascript:", "onload", "http-equiv=\"refresh"]
+        {
+            assert!(!page.contains(word), "{word}");
+        }
+        for (at, _) in page.match_indices("<link") {
+            assert!(page[at..].starts_with("<link rel=\"icon\" href=\"data:,\">"));
+        }
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        assert_eq!(page.matches("<section").count(), page.matches("</section>").count());
+    }
+}
+
+#[test]
+fn the_page_says_what_the_run_was() {
+    let page = page(&sample::rolled_back());
+    for words in [
+        "Rolled back",
+        "exit 50",
+        "revision 11 runs again",
+        "no rounding mode for currency CHF",
+        "crash-loop",
+        "What to do",
+        "pod/order-service-7d9f8c6b54-2xkqp/app (previous)",
+        "CrashLoopBackOff",
+        "registry.example.test/trade/order-service:1a2b3c4d5e6f",
+        "deployment/order-service",
+        "<b>ENTRYPOINT</b>",
+        "kubernetes.autoscale.enabled",
+        "(secret)",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn foreign_text_is_escaped_everywhere() {
+    let evil = "\"><img src=x onerror=alert(1)>'&lt;</pre></details><script>";
+    let mut draft = Draft::new(evil, evil, sample::begin());
+    draft.app(evil, evil);
+    draft.environment(Some(evil.into()));
+    draft.event(Event::Pod { name: evil.into(), state: evil.into(), ready: false, old: false }, sample::begin());
+    draft.event(Event::Warning { text: evil.into(), hint: evil.into() }, sample::begin());
+    draft.commit(shipway::report::Commit {
+        sha: evil.into(),
+        reference: Some(evil.into()),
+        author: Some(evil.into()),
+        title: Some(evil.into()),
+    });
+    draft.release(Default::default(), Some("javascript:alert(1)".into()));
+    draft.settings(vec![shipway::report::SettingRecord::new(evil, evil, evil)]);
+    let problem = Problem::new(Code::CrashLoop, evil).hint(evil).evidence(EvidenceKind::Log, evil, evil);
+    let report = draft.finish(Some(&problem), sample::begin(), &Redactor::default());
+    let attachments = Attachments { dockerfile: Some(evil.into()), manifests: Some(format!("{evil}: {evil}\n# {evil}")) };
+    let page = html::render(&report, &attachments).unwrap();
+    assert!(!page.contains("<img") && !page.contains("<script") && !page.contains("href=\"javascript"), "{page}");
+    assert_eq!(page.matches("</pre>").count(), page.matches("<pre").count());
+}
+
+#[test]
+fn two_hundred_pods_and_a_long_log_stay_light() {
+    let mut draft = Draft::new("0.1.0", "run", sample::begin());
+    draft.app("order-service", "trade");
+    let states = ["Pending", "ContainerCreating", "Running", "CrashLoopBackOff", "Running", "Terminating", "gone"];
+    for (second, state) in states.iter().enumerate() {
+        for pod in 0..200 {
+            let name = format!("order-service-7d9f8c6b54-{pod:05}");
+            let now = sample::begin() + jiff::SignedDuration::from_millis(second as i64 * 3000 + pod);
+            draft.event(Event::Pod { name, state: state.to_string(), ready: second == 4, old: pod < 100 }, now);
+        }
+    }
+    let long = "at com.example.order.Prices.<init>(Prices.java:31)\n".repeat(20_000);
+    let mut problem = Problem::new(Code::CrashLoop, "all crash");
+    for pod in 0..4 {
+        problem = problem.evidence(EvidenceKind::Log, format!("pod/{pod}"), &long);
+    }
+    let end = sample::begin() + jiff::SignedDuration::from_secs(30);
+    let report = draft.finish(Some(&problem), end, &Redactor::default());
+    let page = html::render(&report, &Attachments { manifests: Some(long), dockerfile: None }).unwrap();
+    leave("many_pods", &page);
+    assert!(page.len() < 300_000, "{} bytes", page.len());
+    assert!(page.contains("and 140 more"));
+}

@@ -1,0 +1,184 @@
+//! A run of the binary as a CI server starts it: only the environment that is given, no terminal, no input.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a run may take before it is ended and the test fails; `mvn` on a cold machine is what takes long.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A run that is being put together.
+pub struct Shipway {
+    command: Command,
+    output: TempDir,
+    limit: Duration,
+}
+
+/// A run that goes on.
+pub struct Running {
+    child: Child,
+    output: TempDir,
+    begun: Instant,
+    limit: Duration,
+}
+
+/// A run that ended.
+pub struct Finished {
+    /// The exit code; 128 + signal when a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+/// The binary in a folder, with PATH and HOME (for Maven's local repository) and nothing else in its environment.
+pub fn shipway(folder: impl AsRef<Path>) -> Shipway {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shipway"));
+    command.current_dir(folder).env_clear();
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    Shipway { command, output: tempfile::tempdir().unwrap(), limit: LIMIT }
+}
+
+impl Shipway {
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn envs<'a>(self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        variables.into_iter().fold(self, |run, (name, value)| run.env(name, value))
+    }
+
+    /// Another limit than five minutes.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    pub fn spawn(mut self) -> Running {
+        let file = |name: &str| File::create(self.output.path().join(name)).unwrap();
+        let child = self.command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
+        Running { child, output: self.output, begun: Instant::now(), limit: self.limit }
+    }
+
+    pub fn run(self) -> Finished {
+        self.spawn().wait()
+    }
+}
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, as a CI server cancels a job.
+    pub fn terminate(&self) {
+        let process = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGKILL, as a CI server ends a job that did not listen.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// What was printed so far, both channels.
+    pub fn printed(&self) -> String {
+        read(&self.output, "stdout") + &read(&self.output, "stderr")
+    }
+
+    /// Waits until `text` was printed; fails with what was printed instead when the run ends or its limit passes before.
+    pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(&format!("printing {text:?}"), |printed| printed.contains(text));
+    }
+
+    /// Waits for a condition on what was printed, or on the world; `what` names it in the failure.
+    pub fn wait_until(&mut self, what: &str, condition: impl Fn(&str) -> bool) {
+        while !condition(&self.printed()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() || condition(&self.printed()), "ended before {what}:\n{}", self.printed());
+            self.still_in_time(what);
+            pause();
+        }
+    }
+
+    pub fn wait(mut self) -> Finished {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let (stdout, stderr) = (read(&self.output, "stdout"), read(&self.output, "stderr"));
+                return Finished { code: code(status), stdout, stderr, took: self.begun.elapsed() };
+            }
+            self.still_in_time("ending");
+            pause();
+        }
+    }
+
+    fn still_in_time(&mut self, what: &str) {
+        if self.begun.elapsed() > self.limit {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            panic!("not {what} within {:?}:\n{}", self.limit, self.printed());
+        }
+    }
+}
+
+impl Finished {
+    /// Both channels, for messages of failed assertions.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Fails with the whole output unless the exit code is that one.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code; it printed:\n{}", self.text());
+        self
+    }
+
+    /// Fails with the whole output unless it holds each of these.
+    #[track_caller]
+    pub fn expect_text(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.text().contains(part), "no {part:?} in:\n{}", self.text());
+        }
+        self
+    }
+}
+
+/// `report.json` that a run left in a checkout's default report folder.
+pub fn report(folder: &Path) -> serde_json::Value {
+    let path: PathBuf = folder.join("shipway-report/report.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn read(folder: &TempDir, name: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(folder.path().join(name)).unwrap()).into_owned()
+}
+
+/// Short enough that no test waits for it, long enough not to spin.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
