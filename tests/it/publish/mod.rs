@@ -5,15 +5,7 @@ mod ground;
 mod neighbours;
 mod runs;
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::api::{Api, ListParams};
@@ -24,6 +16,8 @@ use shipway::domain::{
 use tokio_util::sync::CancellationToken;
 
 use ground::{Ground, NAME, image};
+
+use crate::support::traffic::Traffic;
 
 /// Requests of a publish beyond its preflight and its watches.
 const MOST_REQUESTS: usize = 12;
@@ -90,45 +84,23 @@ async fn a_node_port_answers_at_the_url() {
 #[tokio::test]
 async fn no_request_fails_during_an_update() {
     let ground = Ground::new("requests");
+    let drain = Duration::from_secs(5);
     let at = |tag: &str, number| {
         let mut workload = ground.workload(tag);
         workload.service.as_mut().unwrap().kind = "NodePort".to_string();
-        workload.rolling.drain = Duration::from_secs(3);
+        workload.rolling.drain = drain;
         ground.publish_of(workload, number)
     };
     let url = ground.publish(&at("1", 1)).await.unwrap().url.unwrap();
-    let host = url.strip_prefix("http://").unwrap().to_string();
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let client = std::thread::spawn(move || {
-        let mut answers = Vec::new();
-        while !stopped.load(Ordering::Relaxed) {
-            answers.push(request(&host));
-        }
-        answers
-    });
+    let traffic = Traffic::begin(&url);
     ground.publish(&at("2", 2)).await.unwrap();
     // the old pods drain until after the publish is done
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    stop.store(true, Ordering::Relaxed);
-    let answers = client.join().unwrap();
-    let failed: Vec<&Result<String, String>> = answers.iter().filter(|answer| answer.is_err()).collect();
-    println!("{} requests during the update, {} failed", answers.len(), failed.len());
-    assert!(failed.is_empty(), "{failed:?}");
-    let of = |version: &str| answers.iter().flatten().filter(|answer| answer.contains(version)).count();
-    assert!(of("version 1") > 0 && of("version 2") > 0 && answers.len() > 50);
-}
-
-/// One request on a connection of its own, so that each is sent wherever the Service sends it now.
-fn request(host: &str) -> Result<String, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect(host).map_err(text)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(text)?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").map_err(text)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(text)?;
-    std::thread::sleep(Duration::from_millis(5));
-    if answer.contains(" 200 ") { Ok(answer) } else { Err(answer) }
+    tokio::time::sleep(drain + Duration::from_secs(1)).await;
+    let answers = traffic.end();
+    println!("{} requests during the update, {} failed", answers.asked(), answers.failed.len());
+    assert!(answers.failed.is_empty(), "of {} requests: {:?}", answers.asked(), answers.failed);
+    let of = |version: &str| answers.good.iter().filter(|answer| answer.contains(version)).count();
+    assert!(of("version 1") > 0 && of("version 2") > 0 && answers.asked() > 50);
 }
 
 #[tokio::test]

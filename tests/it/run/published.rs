@@ -137,9 +137,9 @@ fn no_request_is_lost_while_versions_change() {
     checkout.commit("Say another version");
     job(2).run().expect_code(0);
     job(3).args(["rollback", "--to", "1"]).run().expect_code(0);
-    let (asked, failed) = traffic.end();
-    println!("{asked} requests during an update and a rollback, {} failed", failed.len());
-    assert!(asked > 50 && failed.is_empty(), "{} of {asked} failed: {:?}", failed.len(), failed.first());
+    let answers = traffic.end();
+    println!("{} requests during an update and a rollback, {} failed", answers.asked(), answers.failed.len());
+    assert!(answers.asked() > 50 && answers.failed.is_empty(), "of {} requests: {:?}", answers.asked(), answers.failed);
 }
 
 #[test]
