@@ -38,7 +38,9 @@ fn a_crash_at_start_is_rolled_back_with_its_last_words() {
 #[test]
 fn memory_over_the_limit_is_named_as_that() {
     let namespace = lab().namespace("memory");
-    let (_checkout, good, done) = good_then_bad(&namespace, "out-of-memory", &[("SHIPWAY_KUBERNETES_RESOURCES_LIMITS_MEMORY", "96Mi")]);
+    // It listens before it takes memory, so it may well be ready for a moment; only staying ready would make it good.
+    let settings = [("SHIPWAY_KUBERNETES_RESOURCES_LIMITS_MEMORY", "96Mi"), ("SHIPWAY_KUBERNETES_ROLLING_MIN_READY_SECONDS", "30")];
+    let (_checkout, good, done) = good_then_bad(&namespace, "out-of-memory", &settings);
     done.expect_code(50).expect_text(&["oom-killed", "96Mi"]);
     assert_eq!(image_of(&deployment(&namespace.name, "web")), good);
 }
