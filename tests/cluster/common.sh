@@ -9,7 +9,9 @@ ENV_FILE=$LAB/env
 KUBERNETES_VERSION=1.36.3
 ETCD_VERSION=3.6.5
 GITEA_VERSION=1.26.0 # the last one whose module path is the one that it is published under
+BUILDKIT_VERSION=0.34.2
 KWOK_VERSION=0.8.0
+HELM_VERSION=4.3.1
 GO_VERSION=1.26.8 # fetched only where there is no Go that fetches by itself
 
 say() { printf 'lab: %s\n' "$*" >&2; }

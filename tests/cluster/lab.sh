@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The parts that Shipway is tested against, real ones, on this machine: Kubernetes with a node where pods run, image
-# registries (open, with a password, with TLS), Gitea (Bearer tokens, a Maven repository, Git), base images.
+# registries (open, with a password, with TLS), Gitea (Bearer tokens, a Maven repository, Git), Docker, BuildKit, base
+# images; beside the real node a pretended one, for thousands of pods.
 #
 #   lab.sh packages              install the Debian packages that are missing (as root)
 #   lab.sh setup [real|kwok]     bring all that is needed: packages, components compiled once into ~/.cache/shipway, base images
@@ -16,7 +17,7 @@
 # A machine can have one real node only: the rules of kube-proxy cannot be doubled.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in common setup base-images control-plane node kwok registries gitea; do
+for part in common setup base-images control-plane node kwok registries gitea docker buildkit; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
@@ -32,21 +33,22 @@ up() { # KIND
   alone
   running apiserver || remove # what a restart of the machine or an `up` that failed left
   mkdir -p "$LAB"
-  case $kind in real) real_up ;; kwok) control_plane_up && kwok_up ;; esac
+  case $kind in real) real_up ;; kwok) control_plane_up && kwok_up kwok ;; esac
   write_env > "$ENV_FILE"
   say "up after $((SECONDS - begun)) s; eval \"\$($here/lab.sh env)\" tells a shell how to reach it"
 }
 
-# Gitea and the registries come up while the API server does.
+# Gitea, the registries, Docker and BuildKit come up while the API server does.
 real_up() {
   local others name
   claim_node
-  for name in api etcd etcd_peer registry registry_auth registry_tls gitea kubelet proxy_health proxy_metrics; do port $name > /dev/null; done
-  (registries_up && container_runtime_up && gitea_up) 9>&- &
+  for name in api etcd etcd_peer registry registry_auth registry_tls gitea kubelet proxy_health proxy_metrics kwok; do port $name > /dev/null; done
+  (registries_up && container_runtime_up && docker_up && buildkit_up && gitea_up) 9>&- &
   others=$!
   control_plane_up
   wait $others
   node_up
+  kwok_up real
 }
 
 # One `up` or `down` at a time.
@@ -64,6 +66,8 @@ down() {
 remove() {
   [ -d "$LAB" ] || return 0
   node_down
+  docker_down
+  buildkit_down
   stop kwok gitea registry registry-auth registry-tls scheduler controllers apiserver etcd
   rm -rf "$LAB"
 }
@@ -86,6 +90,7 @@ write_env() {
   local version folder
   echo "export KUBECONFIG='$LAB/kubeconfig'"
   echo "export LAB_FOLDER='$LAB'"
+  ! running kwok || echo "export LAB_KWOK_NODE='$KWOK_NODE' LAB_KWOK_LABEL='$KWOK_LABEL'"
   running registry || return 0
   echo "export LAB_REGISTRY='127.0.0.1:$(port registry)' LAB_REGISTRY_LOG='$LAB/log/registry.log'"
   echo "export LAB_REGISTRY_AUTH='127.0.0.1:$(port registry_auth)' LAB_REGISTRY_AUTH_USER='$REGISTRY_USER' LAB_REGISTRY_AUTH_PASSWORD='$REGISTRY_PASSWORD'"
@@ -94,6 +99,9 @@ write_env() {
     echo "export LAB_BASE_$version='127.0.0.1:$(port registry)/eclipse-temurin:$version-jre' LAB_JDK_$version='$folder'"
   done < <(jdks)
   echo "export LAB_WEB='127.0.0.1:$(port registry)/lab/web'"
+  echo "export LAB_NPM='$NPM'"
+  ! running buildkit || echo "export LAB_BUILDKIT_HOST='unix://$BUILDKIT_SOCKET' LAB_BUILDCTL='$BIN/buildctl'"
+  ! running docker || echo "export LAB_DOCKER_HOST='unix://$DOCKER_SOCKET'"
   running gitea || return 0
   echo "export LAB_GITEA='$(gitea_address)' LAB_GITEA_USER='$GITEA_USER' LAB_GITEA_PASSWORD='$GITEA_PASSWORD' LAB_GITEA_TOKEN='$(cat "$LAB/gitea/token")'"
 }

@@ -1,9 +1,9 @@
 # What the lab is made of, brought to a machine that has none of it: Debian's packages, and the components that
 # Debian has not (or has too old), compiled from their Go modules into BIN. Sourced by lab.sh.
 
-PACKAGES=(containerd runc containernetworking-plugins iptables iproute2 procps docker-registry openssl apache2-utils
-  skopeo busybox-static jq curl git gcc libc6-dev make maven openjdk-17-jdk-headless)
-KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+PACKAGES=(containerd runc containernetworking-plugins iptables iproute2 procps docker-registry docker.io buildah openssl apache2-utils
+  skopeo bzip2 xz-utils busybox-static jq curl rsync git gcc libc6-dev make maven openjdk-17-jdk-headless)
+KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 setup() { # real|kwok
   packages
@@ -12,13 +12,14 @@ setup() { # real|kwok
   flock -n 8 || { say "waiting for another setup on this machine"; flock 8; }
   component "$KUBERNETES_VERSION" build_kubernetes "${KUBERNETES[@]}"
   component "$ETCD_VERSION" build_etcd etcd
-  case $1 in
-    kwok) component "$KWOK_VERSION" build_kwok kwok ;;
-    real)
-      component "$GITEA_VERSION" build_gitea gitea
-      base_images
-      ;;
-  esac
+  component "$KWOK_VERSION" build_kwok kwok
+  if [ "$1" = real ]; then
+    component "$GITEA_VERSION" build_gitea gitea
+    component "$BUILDKIT_VERSION" build_buildkit buildctl buildkitd
+    component "$HELM_VERSION" build_helm helm
+    npm_programs
+    base_images
+  fi
   flock -u 8
 }
 
@@ -54,6 +55,19 @@ apt_get() {
   DEBIAN_FRONTEND=noninteractive apt-get "$@" 2>&1 | tee "$CACHE/apt.log" | sed -un 's/^Setting up \([^ ]*\).*/lab:   \1/p' >&2
 }
 
+# --- programs from npm: what runs GitLab's pipelines, and the Node.js that it wants ---
+
+NPM=$CACHE/npm/node_modules/.bin
+NPM_PROGRAMS=(gitlab-ci-local@4.75.0 node@22.23.3)
+
+npm_programs() {
+  [ "$(cat "$CACHE/npm/.programs" 2> /dev/null)" != "${NPM_PROGRAMS[*]}" ] || return 0
+  command -v npm > /dev/null || fail 'no npm on this machine: install Node.js 20 or later'
+  mkdir -p "$CACHE/npm"
+  timed "fetching ${NPM_PROGRAMS[*]} from npm" npm install --prefix "$CACHE/npm" --no-audit --no-fund --loglevel=error "${NPM_PROGRAMS[@]}"
+  echo "${NPM_PROGRAMS[*]}" > "$CACHE/npm/.programs"
+}
+
 # --- components compiled from Go modules ---
 
 built() { # NAME VERSION
@@ -76,7 +90,7 @@ component() { # VERSION BUILD NAME…
   for name in "${todo[@]}"; do echo "$version" > "$BIN/$name.version"; done
 }
 
-minutes() { case $1 in build_kubernetes) echo 6 ;; build_gitea) echo 4 ;; *) echo 1 ;; esac; }
+minutes() { case $1 in build_kubernetes) echo 6 ;; build_gitea) echo 4 ;; build_buildkit) echo 3 ;; *) echo 1 ;; esac; }
 
 # Go 1.21 and later fetch the version that a component asks for by themselves. Where there is none, Debian's older one fetches
 # a newer one, which is published as a Go module, too.
@@ -172,6 +186,24 @@ build_gitea() {
   grep '^replace ' "$folder/go.mod" >> go.mod
   GO_FLAGS=(-tags 'sqlite sqlite_unlock_notify' -ldflags '-s -w')
   compile code.gitea.io/gitea
+}
+
+# What Shipway is measured against, and what made the applications that it takes over.
+build_helm() {
+  export CGO_ENABLED=0
+  printf 'module helm\n\ngo 1.26.0\n\ntool helm.sh/helm/v4/cmd/helm\n\nrequire helm.sh/helm/v4 v%s\n' $HELM_VERSION > go.mod
+  GO_FLAGS=(-ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v$HELM_VERSION")
+  compile helm.sh/helm/v4/cmd/helm
+}
+
+build_buildkit() { # NAME…
+  local name
+  export CGO_ENABLED=0
+  printf 'module buildkit\n\ngo 1.26.0\n\n' > go.mod
+  for name in "$@"; do printf 'tool github.com/moby/buildkit/cmd/%s\n' "$name"; done >> go.mod
+  printf '\nrequire github.com/moby/buildkit v%s\n' $BUILDKIT_VERSION >> go.mod
+  GO_FLAGS=(-ldflags '-s -w')
+  compile "${@/#/github.com/moby/buildkit/cmd/}"
 }
 
 # What a pretended node and pod do comes from the same module: a pod is ready at once, its deletion is instant.
