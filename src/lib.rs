@@ -7,10 +7,12 @@
 pub mod cli;
 pub mod cluster;
 pub mod domain;
+pub mod forge;
 pub mod git;
 pub mod image;
 pub mod maven;
 pub mod net;
+pub mod notify;
 pub mod plan;
 pub mod process;
 pub mod registry;

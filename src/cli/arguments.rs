@@ -54,6 +54,15 @@ pub(super) enum Command {
     Run,
     /// Show what `run` would do: every setting with its source, the Dockerfile, the manifests, the diff to what runs. Changes nothing.
     Plan,
+    /// Write a first shipway.yaml; one that is there is shown as a difference and left.
+    Init {
+        /// The one that reproduces the Deployment that runs under the application's name, with its Service and autoscaler.
+        #[arg(long)]
+        from_cluster: bool,
+        /// Overwrite the file.
+        #[arg(long)]
+        force: bool,
+    },
     /// Compile, test and package with one Maven call (and deploy, when a Maven repository is configured).
     Build,
     /// Build, then print the Dockerfile that `run` would use; the context stays in the report folder for `docker build`.
@@ -66,17 +75,86 @@ pub(super) enum Command {
         #[arg(long, value_name = "REFERENCE")]
         image: Option<String>,
     },
-    /// Put an earlier revision back (Deployment, Service and autoscaler together), and watch it like a publish.
+    /// Put an earlier revision back (Deployment, Service, autoscaler, budget and configuration together), and watch it like a publish.
     Rollback {
-        /// The revision; `status` lists them [default: the last good one before what runs].
+        /// The revision; `history` lists them [default: the last good one before what runs].
         #[arg(long, value_name = "REVISION")]
         to: Option<u64>,
     },
-    /// What runs: image, revision, pods, recent releases.
+    /// Replace all pods by new ones of the same revision, one after the other, and watch them like a publish.
+    Restart,
+    /// Set the number of pods by hand; publishes keep it until --reset.
+    ///
+    /// With an autoscaler the number becomes its lower bound (and its upper one, when that was lower): it still adds pods under load.
+    /// 0 makes it rest, until another number or --reset wakes it.
+    Scale {
+        /// How many.
+        #[arg(required_unless_present = "reset", conflicts_with = "reset")]
+        number: Option<u32>,
+        /// Forget the manual scale: kubernetes.replicas, else the number before it, and the autoscaler's own bounds.
+        #[arg(long)]
+        reset: bool,
+    },
+    /// Take the application out of the cluster: everything that shipway made for it, and nothing else. Asks nothing.
+    Remove {
+        /// The namespace, too, when shipway created it and nothing else runs in it.
+        #[arg(long)]
+        namespace: bool,
+    },
+    /// Put an application's layers onto a new base without a build, and push the result under a new tag (1.2 → 1.2-r1).
+    ///
+    /// The Java of both bases must be the same. Nothing is published: `publish` takes the new image from SHIPWAY_OUT_IMAGE.
+    Rebase {
+        /// The image [default: rebase.image, image.ref, or SHIPWAY_OUT_IMAGE of an earlier job].
+        image: Option<String>,
+        /// The new base [default: what is now under the name of the base that the image was built on].
+        #[arg(long, value_name = "BASE")]
+        onto: Option<String>,
+    },
+    /// What runs: image, revision, pods, recent releases, on one screen.
     Status {
+        /// As JSON (with --watch, a line for each change).
+        #[arg(long)]
+        json: bool,
+        /// Keep it fresh until it is stopped.
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// The recorded releases: who, what, when, how it ended.
+    History {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// What all pods say, previous lives of their containers too, in the order of time.
+    Logs {
+        /// Only pods of this revision.
+        #[arg(long, value_name = "REVISION")]
+        revision: Option<u64>,
+        /// Go on with what they say from now on.
+        #[arg(long)]
+        follow: bool,
+        /// Only lines that are not older, such as 10m.
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
+        /// Only lines that match this regular expression.
+        #[arg(long, value_name = "PATTERN")]
+        grep: Option<String>,
+        /// Write whole logs into this archive instead: .tar.gz or .tar.zst.
+        #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+        to: Option<String>,
+    },
+    /// Pods that do not go away: why, and what could be done. Changes nothing without one of the flags.
+    Unstick {
+        /// This pod alone.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// Take this finalizer away from them.
+        #[arg(long, value_name = "NAME")]
+        finalizer: Option<String>,
+        /// Delete those whose node is gone; any other only together with --pod.
+        #[arg(long)]
+        force: bool,
     },
     /// Lint shipway.yaml (offline): unknown keys, wrong values, with line and column.
     Check {
@@ -118,7 +196,28 @@ impl Arguments {
         flag("app", overrides.app.clone());
         match &self.command {
             Some(Command::Publish { image }) => flag("image.ref", image.clone()),
+            Some(Command::Rebase { image, onto }) => {
+                flag("rebase.image", image.clone());
+                flag("rebase.onto", onto.clone());
+            }
             Some(Command::Rollback { to }) => flag("rollback.to", to.map(|revision| revision.to_string())),
+            Some(Command::Scale { number, reset }) => {
+                flag("scale.to", number.map(|number| number.to_string()));
+                flag("scale.reset", reset.then(|| "true".to_string()));
+            }
+            Some(Command::Remove { namespace }) => flag("remove.namespace", namespace.then(|| "true".to_string())),
+            Some(Command::Logs { revision, follow, since, grep, to }) => {
+                flag("logs.revision", revision.map(|revision| revision.to_string()));
+                flag("logs.follow", follow.then(|| "true".to_string()));
+                flag("logs.since", since.clone());
+                flag("logs.grep", grep.clone());
+                flag("logs.to", to.clone());
+            }
+            Some(Command::Unstick { pod, finalizer, force }) => {
+                flag("unstick.pod", pod.clone());
+                flag("unstick.finalizer", finalizer.clone());
+                flag("unstick.force", force.then(|| "true".to_string()));
+            }
             _ => {}
         }
         settings::Input {

@@ -28,6 +28,8 @@ pub(super) fn reference(document: Document) -> Result<u8> {
 /// A command that the contract names and that this version does not have.
 pub(super) fn not_there(command: settings::Command) -> Problem {
     let name = format!("{command:?}").to_lowercase();
-    Problem::new(Code::SettingInvalid, format!("command: {name} is not in this version"))
-        .hint("run, plan, build, dockerfile, image, publish, rollback, status, check and version are there")
+    Problem::new(Code::SettingInvalid, format!("command: {name} is not in this version")).hint(
+        "run, plan, build, dockerfile, image, publish, rollback, rebase, restart, scale, remove, status, history, logs, unstick, check and \
+             version are there",
+    )
 }

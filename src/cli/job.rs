@@ -1,6 +1,10 @@
-//! `run`, `build`, `dockerfile`, `image`, `publish`, `rollback`: jobs of steps, with a log and a report.
+//! `run`, `build`, `dockerfile`, `image`, `publish`, `rollback`, `rebase`, `restart`, `scale`, `remove`: jobs of steps, with a log and a
+//! report.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{print, session::Session};
 use crate::{
@@ -8,7 +12,7 @@ use crate::{
     plan::{Plan, Publish},
     report::{self, Attachments, Header, Intent, SettingRecord},
     settings::Input,
-    steps::{self, Job},
+    steps::{self, Job, Teller},
 };
 
 /// Does a job to its end and gives the exit code; whatever happens, the report is written and the summary is printed.
@@ -17,45 +21,78 @@ pub(super) async fn run(job: Job, input: Input) -> u8 {
         Ok(session) => session,
         Err(problem) => return print::problem(&problem),
     };
-    let mut dir = session.loaded.settings.report.dir.clone();
-    let mut attachments = Attachments::default();
-    let result = execute(job, &mut session, &mut dir, &mut attachments).await;
-    finish(&session, result.err(), &dir, &attachments)
+    let mut ending = Ending { dir: session.loaded.settings.report.dir.clone(), attachments: Attachments::default(), teller: None };
+    // each of these futures is large, and without a box stands on the stack as often as it is passed on
+    let result = Box::pin(execute(job, &mut session, &mut ending)).await;
+    Box::pin(finish(&session, result.err(), &ending)).await
 }
 
-async fn execute(job: Job, session: &mut Session, dir: &mut PathBuf, attachments: &mut Attachments) -> Result<()> {
+/// What the end of a run needs, as far as the run came.
+struct Ending {
+    dir: PathBuf,
+    attachments: Attachments,
+    teller: Option<Arc<Teller>>,
+}
+
+async fn execute(job: Job, session: &mut Session, ending: &mut Ending) -> Result<()> {
     session.listen()?;
-    if job == Job::Publish {
-        session.publish_by_command();
-    }
-    let plan = session.plan(job.builds()).await?;
-    dir.clone_from(&plan.report_dir);
+    let plan = Box::pin(session.plan(job.builds(), job == Job::Publish)).await?;
+    ending.dir.clone_from(&plan.report_dir);
     describe(session, &plan);
     session.log.header(&header(job, &plan));
-    let run = session.run(plan)?;
-    let result = steps::execute(job, &run).await;
-    attachments.clone_from(&run.attachments());
+    let teller = Teller::start(job, &plan, &session.recorder, &session.redactor, &session.events);
+    let events = teller.listening();
+    ending.teller = Some(teller);
+    let run = session.run(plan, events)?;
+    let result = Box::pin(steps::execute(job, &run)).await;
+    ending.attachments.clone_from(&run.attachments());
     if job == Job::Dockerfile
-        && let Some(dockerfile) = &attachments.dockerfile
+        && let Some(dockerfile) = &ending.attachments.dockerfile
     {
         print::text(dockerfile);
     }
     result
 }
 
-/// Ends the run: report files, then the summary, so that its last line can name them.
-fn finish(session: &Session, problem: Option<Problem>, dir: &Path, attachments: &Attachments) -> u8 {
+/// Ends the run: those outside are told, report files, then the summary, so that its last line can name them.
+async fn finish(session: &Session, problem: Option<Problem>, ending: &Ending) -> u8 {
     let Some(report) = session.recorder.finish(problem.as_ref(), &session.redactor) else {
         return problem.map_or(0, |problem| problem.exit_code());
     };
-    let written = report::write_all(&report, dir, attachments, &session.redactor);
+    if let Some(teller) = &ending.teller {
+        teller.finish(&report).await;
+    }
+    let written = report::write_all(&report, &ending.dir, &ending.attachments, &session.redactor);
     if let Err(unwritten) = &written {
         // A run that did its work does not fail for want of a place for its report, but it is said.
         let text = format!("the report could not be written: {unwritten}");
         session.events.warning(text, "set report.dir to a folder that can be written");
     }
-    session.log.summary(&report, written.is_ok().then_some(dir));
+    leave_for_ci(session, &report);
+    session.log.summary(&report, written.is_ok().then_some(ending.dir.as_path()));
     report.exit_code()
+}
+
+/// The card and the output variables that Drone collects.
+fn leave_for_ci(session: &Session, report: &report::Report) {
+    let (ci, settings) = (&session.loaded.ci, &session.loaded.settings);
+    if let Some(path) = &ci.card_path {
+        let card = report::card::render(report, settings.report.card.as_deref(), &session.redactor);
+        match path == Path::new(report::card::LOG) {
+            true => print::text(&report::card::escaped(&card)),
+            false => said(session, report::leave(path, &card, false)),
+        }
+    }
+    if let Some(path) = &ci.output_path {
+        let variables = session.redactor.redact(&report::dotenv::render(report)).into_owned();
+        said(session, report::leave(path, &variables, true));
+    }
+}
+
+fn said(session: &Session, left: Result<()>) {
+    if let Err(unwritten) = left {
+        session.events.warning(unwritten.message, "the CI shows no card or output of this step");
+    }
 }
 
 /// What the report says of the run beside its steps.
@@ -101,12 +138,19 @@ pub(super) fn header(job: Job, plan: &Plan) -> Header {
 
 fn intents(job: Job, plan: &Plan) -> Vec<Intent> {
     let mut intents = Vec::new();
-    if job == Job::Rollback {
-        let (namespace, name) = (plan.namespace.clone(), plan.name.clone());
-        return vec![Intent::RollBack { namespace, name, revision: plan.settings.rollback.to }];
+    if let Some(errand) = errand_intent(job, plan) {
+        return vec![errand];
+    }
+    if job == Job::Rebase {
+        let image = plan.settings.rebase.image.clone().or_else(|| plan.settings.image.reference.clone());
+        return vec![Intent::Rebase {
+            image: image.unwrap_or_else(|| "the earlier job's image".to_string()),
+            onto: plan.settings.rebase.onto.clone(),
+        }];
     }
     match &plan.ready_image {
         Some(image) if matches!(job, Job::Run | Job::Publish) => intents.push(Intent::ReadyImage { reference: image.to_string() }),
+        None if plan.ready_layout.is_some() && job != Job::Build && job != Job::Dockerfile => intents.extend(layout_intents(plan)),
         _ if job.builds() => intents.extend(build_intents(job, plan)),
         _ => {}
     }
@@ -114,6 +158,23 @@ fn intents(job: Job, plan: &Plan) -> Vec<Intent> {
         intents.push(publish_intent(plan));
     }
     intents
+}
+
+/// What a job does to an application that runs already.
+fn errand_intent(job: Job, plan: &Plan) -> Option<Intent> {
+    let (namespace, name) = (plan.namespace.clone(), plan.name.clone());
+    match job {
+        Job::Rollback => Some(Intent::RollBack { namespace, name, revision: plan.settings.rollback.to }),
+        Job::Restart => Some(Intent::Restart { namespace, name }),
+        Job::Scale => Some(Intent::Scale { namespace, name, to: plan.settings.scale.to }),
+        Job::Remove => Some(Intent::Remove { namespace, name }),
+        Job::Run | Job::Build | Job::Dockerfile | Job::Image | Job::Publish | Job::Rebase => None,
+    }
+}
+
+fn layout_intents(plan: &Plan) -> Vec<Intent> {
+    let ready = plan.ready_layout.iter().map(|layout| Intent::ReadyImage { reference: layout.to_string() });
+    ready.chain(plan.pushes.then(|| Intent::Push { reference: plan.target.to_string() })).collect()
 }
 
 fn build_intents(job: Job, plan: &Plan) -> Vec<Intent> {
@@ -129,7 +190,7 @@ fn build_intents(job: Job, plan: &Plan) -> Vec<Intent> {
         return intents;
     }
     let own = plan.settings.image.dockerfile.as_ref().map(|dockerfile| format!("what {dockerfile} names"));
-    let base = own.or_else(|| plan.base(None).ok().map(|base| base.to_string()));
+    let base = own.or_else(|| plan.base(None, None).ok().map(|base| base.to_string()));
     intents.extend(base.map(|base| Intent::Image { base }));
     if job != Job::Dockerfile {
         intents.push(match plan.pushes {

@@ -3,11 +3,15 @@
 mod arguments;
 mod check;
 mod documents;
+mod history;
+mod init;
 mod job;
+mod logs;
 mod plan;
 mod print;
 mod session;
 mod status;
+mod unstick;
 
 use std::process::ExitCode;
 
@@ -15,6 +19,9 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command};
 use crate::{domain::problem::Problem, net, settings, steps::Job};
+
+/// Bytes of stack, of which only what is used is taken: unoptimized builds keep far more there than a main thread may have.
+const STACK: usize = 64 << 20;
 
 /// Runs the command line of this process and gives its exit code (see `docs/exit-codes.md`).
 pub fn main() -> ExitCode {
@@ -27,14 +34,23 @@ pub fn main() -> ExitCode {
         }
     };
     net::install_crypto();
+    let run = std::thread::Builder::new().name("shipway".to_string()).stack_size(STACK).spawn(move || run(arguments));
+    // whatever a bug unwinds has printed itself
+    let code =
+        run.map(|run| run.join().unwrap_or(70)).unwrap_or_else(|error| print::problem(&Problem::bug(format!("cannot start: {error}"))));
+    ExitCode::from(code)
+}
+
+/// Runs the command, and gives its exit code.
+fn run(arguments: Arguments) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ExitCode::from(print::problem(&Problem::bug(format!("cannot start the runtime: {error}")))),
+        Err(error) => return print::problem(&Problem::bug(format!("cannot start the runtime: {error}"))),
     };
     let code = runtime.block_on(dispatch(arguments));
     // A thread that still compresses a layer must not hold up the end of a cancelled run.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    code
 }
 
 async fn dispatch(arguments: Arguments) -> u8 {
@@ -44,14 +60,22 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::Schema) => documents::schema(),
         Some(Command::Reference { document }) => documents::reference(document),
         Some(Command::Check { file }) => check::run(file, input),
+        Some(Command::Init { from_cluster, force }) => init::run(input, from_cluster, force).await,
         Some(Command::Plan) => plan::run(input).await,
-        Some(Command::Status { json }) => status::run(input, json).await,
+        Some(Command::Status { json, watch }) => status::run(input, json, watch).await,
+        Some(Command::History { json }) => history::run(input, json).await,
+        Some(Command::Logs { .. }) => logs::run(input).await,
+        Some(Command::Unstick { .. }) => unstick::run(input).await,
         Some(Command::Run) => return job::run(Job::Run, input).await,
         Some(Command::Build) => return job::run(Job::Build, input).await,
         Some(Command::Dockerfile) => return job::run(Job::Dockerfile, input).await,
         Some(Command::Image) => return job::run(Job::Image, input).await,
         Some(Command::Publish { .. }) => return job::run(Job::Publish, input).await,
         Some(Command::Rollback { .. }) => return job::run(Job::Rollback, input).await,
+        Some(Command::Restart) => return job::run(Job::Restart, input).await,
+        Some(Command::Scale { .. }) => return job::run(Job::Scale, input).await,
+        Some(Command::Remove { .. }) => return job::run(Job::Remove, input).await,
+        Some(Command::Rebase { .. }) => return job::run(Job::Rebase, input).await,
         None => return configured(input).await,
     };
     done.unwrap_or_else(|problem| print::problem(&problem))
@@ -70,8 +94,15 @@ async fn configured(input: settings::Input) -> u8 {
         settings::Command::Image => return job::run(Job::Image, input).await,
         settings::Command::Publish => return job::run(Job::Publish, input).await,
         settings::Command::Rollback => return job::run(Job::Rollback, input).await,
+        settings::Command::Restart => return job::run(Job::Restart, input).await,
+        settings::Command::Scale => return job::run(Job::Scale, input).await,
+        settings::Command::Remove => return job::run(Job::Remove, input).await,
+        settings::Command::Rebase => return job::run(Job::Rebase, input).await,
         settings::Command::Plan => plan::run(input).await,
-        settings::Command::Status => status::run(input, false).await,
+        settings::Command::Status => status::run(input, false, false).await,
+        settings::Command::History => history::run(input, false).await,
+        settings::Command::Logs => logs::run(input).await,
+        settings::Command::Unstick => unstick::run(input).await,
         settings::Command::Check => check::run(None, input),
         settings::Command::Version => documents::version(),
         later => Err(documents::not_there(later)),

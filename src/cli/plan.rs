@@ -15,7 +15,7 @@ pub(super) async fn run(input: Input) -> Result<u8> {
     let warnings =
         session.loaded.warnings.iter().map(|mistake| WarningRecord { text: mistake.to_string(), hint: mistake.fix.clone() }).collect();
     session.loaded.warnings.clear();
-    let plan = session.plan(true).await?;
+    let plan = session.plan(true, false).await?;
     let preview = steps::preview(&plan).await?;
     let view = view(&plan, preview, warnings);
     print::text(&session.redactor.redact(&report::plan(&view, &print::style(&session.loaded))));

@@ -9,7 +9,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    domain::{problem::Problem, redact::Redactor},
+    domain::{
+        problem::{Problem, Result},
+        redact::Redactor,
+    },
     report::{Format, Level, Style},
     settings::{CiKind, Colours, Loaded, LogFormat, LogLevel},
 };
@@ -18,6 +21,13 @@ use crate::{
 pub(super) fn text(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Data as JSON for programs.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Problem::bug(format!("an answer cannot be written: {error}")))
 }
 
 /// Prints a problem where nothing else is known of how to print, and gives its exit code.

@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::OnceCell,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::print;
@@ -57,15 +60,16 @@ impl Session {
     }
 
     /// Who runs `publish` wants it on any branch; a fork's merge request stays out.
-    pub(super) fn publish_by_command(&mut self) {
+    fn publish_by_command(&mut self) {
         let publish = &mut self.loaded.settings.publish;
         if *publish == Auto::Auto && !self.loaded.ci.is_fork() {
             *publish = Auto::Yes;
         }
     }
 
-    /// The plan of this run; clones the source when there is none. `needs_source` is false for commands that only talk to the cluster.
-    pub(super) async fn plan(&mut self, needs_source: bool) -> Result<Plan> {
+    /// The plan of this run; clones the source when there is none. `needs_source` is false for commands that only talk to the cluster,
+    /// `publish` is set for the command of that name.
+    pub(super) async fn plan(&mut self, needs_source: bool, publish: bool) -> Result<Plan> {
         for warning in std::mem::take(&mut self.loaded.warnings) {
             self.events.warning(warning.to_string(), warning.fix.clone());
         }
@@ -79,17 +83,26 @@ impl Session {
             let input = Input { dir: facts.dir.clone(), ..self.input.clone() };
             self.loaded = settings::load(&input).map_err(Problem::from)?;
         }
+        if let Err(why) = steps::find_origin(&mut self.loaded, publish).await {
+            self.events.note(why);
+        }
+        if publish {
+            self.publish_by_command();
+        }
         Plan::new(self.loaded.clone(), facts)
     }
 
-    pub(super) fn run(&self, plan: Plan) -> Result<Run> {
+    /// The run of a plan; what happens in it goes to `events`.
+    pub(super) fn run(&self, plan: Plan, events: Events) -> Result<Run> {
         Ok(Run {
-            registry: steps::registry_client(&plan)?,
+            registry: steps::registry_client(&plan, &self.events)?,
             plan,
-            events: self.events.clone(),
+            events,
             recorder: self.recorder.clone(),
             cancel: self.cancel.clone(),
             attachments: Mutex::new(Attachments::default()),
+            look: Mutex::default(),
+            cluster: OnceCell::new(),
         })
     }
 }

@@ -1,26 +1,48 @@
-//! `status`: what runs, on one screen, or as JSON.
+//! `status`: what runs, on one screen or as JSON, once or kept fresh.
+
+use std::io::IsTerminal;
 
 use jiff::Timestamp;
 
 use super::{print, session::Session};
 use crate::{
-    domain::problem::{Code, Problem, Result},
-    report,
+    domain::{problem::Result, status::Status},
+    report::{self, Style},
     settings::Input,
     steps,
 };
 
-pub(super) async fn run(input: Input, json: bool) -> Result<u8> {
+/// Clears a terminal's screen and begins at its top.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+pub(super) async fn run(input: Input, json: bool, watch: bool) -> Result<u8> {
     let mut session = Session::start(input, "status")?;
-    let plan = session.plan(false).await?;
-    if !plan.has_cluster() {
-        return Err(Problem::new(Code::ClusterMissing, "status needs a cluster, but none is configured"));
+    let plan = session.plan(false, false).await?;
+    let cluster = steps::cluster_for(&plan, "status").await?;
+    let style = print::style(&session.loaded);
+    if !watch {
+        let status = cluster.status(&plan.name).await?;
+        print::text(&session.redactor.redact(&screen(&status, json, &style)?));
+        return Ok(0);
     }
-    let cluster = steps::connect(&plan).await?;
-    let status = cluster.status(&plan.name).await?;
-    print::text(&match json {
-        true => format!("{:#}\n", serde_json::to_value(&status).map_err(|error| Problem::bug(format!("status: {error}")))?),
-        false => report::status(&status, Timestamp::now(), &print::style(&session.loaded)),
-    });
+    session.listen()?;
+    let before = if std::io::stdout().is_terminal() && !json { CLEAR } else { "" };
+    let mut last = String::new();
+    let mut each = |status: &Status| {
+        let text = match json {
+            true => serde_json::to_string(status).map(|text| text + "\n").unwrap_or_default(),
+            false => screen(status, json, &style).unwrap_or_default(),
+        };
+        // where nobody sees ages grow, only changes are worth a line
+        if text != last {
+            print::text(&format!("{before}{}", session.redactor.redact(&text)));
+            last = text;
+        }
+    };
+    cluster.watch_status(&plan.name, &session.cancel, &mut each).await?;
     Ok(0)
+}
+
+fn screen(status: &Status, json: bool, style: &Style) -> Result<String> {
+    if json { print::json(status) } else { Ok(report::status(status, Timestamp::now(), style)) }
 }

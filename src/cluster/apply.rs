@@ -7,7 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
         autoscaling::v2::HorizontalPodAutoscaler,
-        core::v1::Service,
+        core::v1::{ConfigMap, Secret, Service},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -18,13 +19,16 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{connect::Cluster, problem};
+use super::{connect::Cluster, diff, problem};
 use crate::domain::{
-    containers,
+    adopt::owned_container,
+    custom::{Chosen, application_container},
     event::{Change, Event, Events},
-    manifests::{MANAGER, Objects, Surroundings},
+    manifests::{MANAGER, Objects, Surroundings, keys},
     problem::{Code, Problem, Result},
     release::position,
+    scale,
+    workload::Workload,
 };
 
 /// Holds `spec.replicas` when an autoscaler takes it over, so that our next apply does not reset it.
@@ -56,8 +60,14 @@ impl Applied for Service {
 impl Applied for HorizontalPodAutoscaler {
     const RESOURCE: &'static str = "horizontalpodautoscalers";
 }
-impl Applied for k8s_openapi::api::core::v1::Secret {
+impl Applied for PodDisruptionBudget {
+    const RESOURCE: &'static str = "poddisruptionbudgets";
+}
+impl Applied for Secret {
     const RESOURCE: &'static str = "secrets";
+}
+impl Applied for ConfigMap {
+    const RESOURCE: &'static str = "configmaps";
 }
 
 /// How to apply.
@@ -76,6 +86,7 @@ pub struct Live {
     pub deployment: Option<Deployment>,
     pub service: Option<Service>,
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    pub disruption: Option<PodDisruptionBudget>,
 }
 
 impl Cluster {
@@ -87,10 +98,19 @@ impl Cluster {
         self.call(("get", K::RESOURCE, name), self.api::<K>().get_opt(name)).await
     }
 
-    /// The three objects, read at the same time.
+    /// The objects of an application, read at the same time.
     pub(super) async fn live(&self, name: &str) -> Result<Live> {
-        let (deployment, service, autoscaler) = tokio::try_join!(self.get(name), self.get(name), self.get(name))?;
-        Ok(Live { deployment, service, autoscaler })
+        let (deployment, service, autoscaler, disruption) =
+            tokio::try_join!(self.get(name), self.get(name), self.get(name), self.get_if_permitted(name))?;
+        Ok(Live { deployment, service, autoscaler, disruption })
+    }
+
+    /// An account of an older Role may not read budgets: it has none then.
+    async fn get_if_permitted<K: Applied>(&self, name: &str) -> Result<Option<K>> {
+        match self.get(name).await {
+            Err(problem) if problem.code == Code::ClusterForbidden => Ok(None),
+            found => found,
+        }
     }
 
     /// Applies one object and says what became of it.
@@ -100,6 +120,7 @@ impl Cluster {
         let applied = self.call(action, self.api::<K>().patch(&name, &params(MANAGER, mode), &Patch::Apply(object))).await?;
         if !mode.dry_run {
             say::<K>(events, &name, changed(live.map(Resource::meta), applied.meta()));
+            diff::tell(events, live, &applied);
         }
         Ok(applied)
     }
@@ -123,28 +144,33 @@ impl Cluster {
             if !mode.leave_replicas {
                 keep_replicas(&mut object, live.as_ref());
             }
-            let answer =
-                self.attempt(action, self.api::<Deployment>().patch(&name, &params(MANAGER, mode), &Patch::Apply(&object))).await?;
+            let answer = self.attempt(action, self.api::<Deployment>().patch(&name, &params(MANAGER, mode), &Patch::Apply(&object))).await;
             let error = match answer {
-                Ok(applied) => {
+                Ok(Ok(applied)) => {
                     if !mode.dry_run {
                         say::<Deployment>(events, &name, changed(live.as_ref().map(Resource::meta), applied.meta()));
+                        diff::tell(events, live.as_ref(), &applied);
                     }
                     return Ok(applied);
                 }
-                Err(error) => error,
+                Ok(Err(error)) => Some(error),
+                Err(problem) if mode.dry_run || problem.code != Code::ClusterUnreachable => return Err(problem),
+                // no answer in time: the patch may have gone through all the same
+                Err(_) => None,
             };
-            let fields = problem::conflicting_fields(&error);
+            let fields = error.as_ref().map(problem::conflicting_fields).unwrap_or_default();
             if !fields.is_empty() && fields.iter().all(|field| field == ".spec.replicas") {
                 // the settings name a number: it counts, whoever set the present one
                 mode.force = true;
                 continue;
             }
-            if !problem::is_stale(&error) && (mode.dry_run || !problem::is_unclear(&error)) {
+            let unclear = !mode.dry_run && error.as_ref().is_none_or(problem::is_unclear);
+            if let Some(error) = error.filter(|error| !unclear && !problem::is_stale(error)) {
                 return Err(problem::problem(&error, self.action(action)));
             }
             // what is live says whether our patch went through, or somebody else's, or merely the status changed
-            let found: Option<Deployment> = self.get(&name).await?;
+            let found: Result<Option<Deployment>> = self.get(&name).await;
+            let found = found.map_err(|problem| if unclear { problem.unrestored() } else { problem })?;
             let now = found.as_ref().map(|found| position(&found.metadata));
             match found {
                 Some(found) if now == Some(position(&wanted.metadata)) && now != before => return Ok(found),
@@ -166,6 +192,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Gives up `spec.replicas` of a Deployment that was just made with a number: its autoscaler decides from now on.
+    pub(super) async fn leave_replicas(&self, wanted: &Deployment, live: &Deployment) -> Result<Deployment> {
+        self.hand_over_replicas(live).await?;
+        let mut without = wanted.clone();
+        without.spec.get_or_insert_default().replicas = None;
+        let name = wanted.name_any();
+        let action = ("patch", Deployment::RESOURCE, name.as_str());
+        self.call(action, self.api::<Deployment>().patch(&name, &params(MANAGER, Mode::default()), &Patch::Apply(&without))).await
+    }
+
     /// Gives `spec.replicas` away at its live value before an autoscaler decides on it.
     pub(super) async fn hand_over_replicas(&self, live: &Deployment) -> Result<()> {
         let name = live.name_any();
@@ -179,16 +215,45 @@ impl Cluster {
 }
 
 /// What of the live Deployment the objects have to follow.
-pub fn surroundings(live: Option<&Deployment>, native_sleep: bool) -> Surroundings {
+/// Fails with `manifest-invalid` when it has several containers and none can be told to be the application's.
+pub fn surroundings(workload: &Workload, live: Option<&Deployment>, native_sleep: bool) -> Result<Surroundings> {
     let spec = live.and_then(|live| live.spec.as_ref());
-    let container = spec.and_then(|spec| {
-        let names: Vec<&String> = spec.template.spec.iter().flat_map(|pod| &pod.containers).map(|container| &container.name).collect();
-        match names[..] {
-            [only] if only != containers::NAME => Some(only.clone()),
-            _ => None,
-        }
-    });
-    Surroundings { native_sleep, selector: spec.and_then(|spec| spec.selector.match_labels.clone()), container }
+    let selector = spec.and_then(|spec| spec.selector.match_labels.clone());
+    let container = match (&workload.container, live) {
+        (Some(named), _) => Some(named.clone()),
+        (None, Some(live)) => Some(application_of(workload, live)?),
+        (None, None) => None,
+    };
+    Ok(Surroundings { native_sleep, selector, container, restarted: live.and_then(restarted) })
+}
+
+/// When the live pods were restarted by hand.
+pub fn restarted(live: &Deployment) -> Option<String> {
+    live.spec.as_ref()?.template.metadata.as_ref()?.annotations.as_ref()?.get(keys::RESTARTED).cloned()
+}
+
+/// The name of the application's container in what is live: the one whose image is ours, else the one that can be told to be it.
+pub(super) fn application_of(workload: &Workload, live: &Deployment) -> Result<String> {
+    if let Some(owned) = owned_container(live) {
+        return Ok(owned);
+    }
+    let pod = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let there: Vec<(&str, &str)> = pod
+        .into_iter()
+        .flat_map(|pod| &pod.containers)
+        .map(|container| (container.name.as_str(), container.image.as_deref().unwrap_or_default()))
+        .collect();
+    let chosen = Chosen { container: None, names: [&workload.app, &workload.name], image: &workload.image };
+    let found = application_container(&format!("deployment {}", live.name_any()), &there, &chosen)?;
+    Ok(there[found].0.to_string())
+}
+
+/// The objects with a manual scale of the live Deployment kept.
+pub fn kept(mut objects: Objects, live: &Live) -> Objects {
+    if let Some(scale) = live.deployment.as_ref().and_then(scale::manual) {
+        scale::keep(&mut objects, &scale);
+    }
+    objects
 }
 
 /// Sets the number for a new Deployment, when the settings name none.
@@ -215,11 +280,11 @@ fn keep_replicas(object: &mut Deployment, live: Option<&Deployment>) {
     }
 }
 
-fn params(manager: &str, mode: Mode) -> PatchParams {
+pub(super) fn params(manager: &str, mode: Mode) -> PatchParams {
     PatchParams { dry_run: mode.dry_run, force: mode.force, field_manager: Some(manager.to_string()), field_validation: None }
 }
 
-fn changed(before: Option<&ObjectMeta>, after: &ObjectMeta) -> Change {
+pub(super) fn changed(before: Option<&ObjectMeta>, after: &ObjectMeta) -> Change {
     match before {
         None => Change::Created,
         Some(before) if before.resource_version == after.resource_version => Change::Unchanged,
@@ -227,7 +292,7 @@ fn changed(before: Option<&ObjectMeta>, after: &ObjectMeta) -> Change {
     }
 }
 
-fn say<K: Applied>(events: &Events, name: &str, change: Change) {
+pub(super) fn say<K: Applied>(events: &Events, name: &str, change: Change) {
     events.emit(Event::Applied { kind: <K as k8s_openapi::Resource>::KIND.to_string(), name: name.to_string(), change });
 }
 

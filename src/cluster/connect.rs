@@ -14,7 +14,7 @@ use http::{Request, Response};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
@@ -22,12 +22,15 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::{
     Target,
+    lock::{Fence, Lock},
     problem::{self, Action},
 };
 use crate::domain::problem::{Code, Problem, Result};
 
 /// Longest time that one request (not a watch) may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that a credential plugin of the kubeconfig may take.
+const PLUGIN_LIMIT: Duration = Duration::from_secs(60);
 /// Stands in for "no proxy" while kube makes its configuration, so that it does not look into the environment for one.
 const NO_PROXY: &str = "http://none.invalid";
 
@@ -40,7 +43,12 @@ pub struct Cluster {
     pub server: String,
     requests: Arc<AtomicUsize>,
     warnings: Arc<Mutex<Vec<String>>>,
+    /// Under a lock: nothing is changed when it is lost.
+    fence: Option<Fence>,
 }
+
+/// What changes something; the verb of an action.
+const CHANGES: [&str; 4] = ["create", "update", "patch", "delete"];
 
 /// Connects; reads the kubeconfig, does not talk to the API server yet.
 pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
@@ -50,7 +58,7 @@ pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
     let server = config.cluster_url.to_string();
     let requests = Arc::new(AtomicUsize::new(0));
     let warnings = Arc::new(Mutex::new(Vec::new()));
-    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&format!("the connection cannot be set up: {error}")))?;
+    let builder = builder(config).await?;
     let (count, collect) = (requests.clone(), warnings.clone());
     let client = builder
         .with_layer(&MapRequestLayer::new(move |request: Request<Body>| {
@@ -63,17 +71,36 @@ pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
             response
         }))
         .build();
-    Ok(Cluster { client, namespace: namespace.to_string(), server, requests, warnings })
+    Ok(Cluster { client, namespace: namespace.to_string(), server, requests, warnings, fence: None })
 }
 
-/// URL of the API server that [`connect`] would talk to, so that a proxy can be chosen for it; talks to nobody.
-pub async fn server(target: &Target) -> Result<String> {
-    Ok(config(target).await?.cluster_url.to_string())
+type Builder = ClientBuilder<tower::util::BoxService<Request<Body>, Response<Box<kube::client::DynBody>>, tower::BoxError>>;
+
+/// Sets the client up. A credential plugin of the kubeconfig runs here, away from the runtime's thread: it may take its time, or hang.
+async fn builder(mut config: Config) -> Result<Builder> {
+    let plugin = config.auth_info.exec.as_mut().map(|exec| {
+        // nobody sits at a CI job; its standard error is kept for the message instead of going to the log as it is
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+        exec.command.clone().unwrap_or_default()
+    });
+    let set_up = tokio::task::spawn_blocking(move || ClientBuilder::try_from(config));
+    match (tokio::time::timeout(PLUGIN_LIMIT, set_up).await, plugin) {
+        (Ok(Ok(Ok(builder))), _) => Ok(builder),
+        (Ok(Ok(Err(kube::Error::Auth(error)))), Some(plugin)) => Err(problem::plugin(&error, &plugin)),
+        (Ok(Ok(Err(error))), _) => Err(unusable(&format!("the connection cannot be set up: {error}"))),
+        (Ok(Err(error)), _) => Err(Problem::bug(format!("setting up the connection ended: {error}"))),
+        (Err(_), plugin) => Err(problem::plugin_hangs(&plugin.unwrap_or_default(), PLUGIN_LIMIT.as_secs())),
+    }
 }
 
 impl Cluster {
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The same connection, whose every change asks first whether the lock still holds.
+    pub(super) fn under(&self, lock: &Lock) -> Cluster {
+        Cluster { fence: Some(lock.fence()), ..self.clone() }
     }
 
     /// Requests that were sent, watches included: a publish is measured by it.
@@ -88,6 +115,7 @@ impl Cluster {
 
     /// Sends one request, with a time limit and its error as a problem.
     pub(super) async fn call<T>(&self, action: (&str, &str, &str), request: impl Future<Output = kube::Result<T>>) -> Result<T> {
+        self.permit(action.0)?;
         let action = self.action(action);
         match tokio::time::timeout(REQUEST_LIMIT, Box::pin(request)).await {
             Ok(answer) => answer.map_err(|error| problem::problem(&error, action)),
@@ -101,9 +129,17 @@ impl Cluster {
         action: (&str, &str, &str),
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>> {
+        self.permit(action.0)?;
         match tokio::time::timeout(REQUEST_LIMIT, Box::pin(request)).await {
             Ok(answer) => Ok(answer),
             Err(_) => Err(problem::timed_out(self.action(action), REQUEST_LIMIT.as_secs())),
+        }
+    }
+
+    fn permit(&self, verb: &str) -> Result<()> {
+        match &self.fence {
+            Some(fence) if CHANGES.contains(&verb) => fence.check(),
+            _ => Ok(()),
         }
     }
 
@@ -137,12 +173,18 @@ async fn config(target: &Target) -> Result<Config> {
             (kubeconfig, Some(context))
         }
     };
-    let proxy = own_proxy(&mut kubeconfig, context.as_deref()).or_else(|| target.proxy.clone());
+    let own = own_proxy(&mut kubeconfig, context.as_deref());
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error.to_string()))?;
-    config.proxy_url = proxy.map(|proxy| parse("the proxy", &proxy)).transpose()?;
     override_by(target, &mut config)?;
+    let proxy = own.or_else(|| proxy_for(target, &config));
+    config.proxy_url = proxy.map(|proxy| parse("the proxy", &proxy)).transpose()?;
     Ok(config)
+}
+
+/// What the target says of a proxy for the server that is to be talked to.
+fn proxy_for(target: &Target, config: &Config) -> Option<String> {
+    target.proxy.as_ref().and_then(|choose| choose(&config.cluster_url.to_string()))
 }
 
 fn in_cluster(target: &Target) -> Result<Config> {
@@ -150,8 +192,8 @@ fn in_cluster(target: &Target) -> Result<Config> {
         Problem::new(Code::ClusterConfigInvalid, format!("cluster.in_cluster is set, but this is no pod with a service account: {error}"))
             .hint("run in a pod that has a service account's token mounted, or set cluster.kubeconfig")
     })?;
-    config.proxy_url = target.proxy.as_deref().map(|proxy| parse("the proxy", proxy)).transpose()?;
     override_by(target, &mut config)?;
+    config.proxy_url = proxy_for(target, &config).map(|proxy| parse("the proxy", &proxy)).transpose()?;
     Ok(config)
 }
 
@@ -293,14 +335,17 @@ users: [{name: u, user: {token: t}}]
     }
 
     #[test]
-    fn the_server_is_known_before_a_proxy_is_chosen() {
+    fn a_proxy_is_chosen_for_the_server_that_is_talked_to() {
         let (_folder, mut target) = target(KUBECONFIG);
+        target.proxy = Some(Arc::new(|server| server.contains("b.test").then(|| "http://other.test:3128".to_string())));
         target.context = Some("prod".to_string());
-        assert_eq!(block_on(server(&target)).unwrap(), "https://a.test:6443/");
-        target = Target { server: Some("https://b.test:1".to_string()), proxy: Some("http://other.test:3128".to_string()), ..target };
-        assert_eq!(block_on(server(&target)).unwrap(), "https://b.test:1/");
+        let proxy = |target: &Target| block_on(config(target)).unwrap().proxy_url.map(|proxy| proxy.to_string());
+        assert_eq!(proxy(&target).as_deref(), Some("http://proxy.test:3128/"), "the kubeconfig's own wins");
         target.kubeconfig.clear();
-        assert_eq!(block_on(config(&target)).unwrap().proxy_url.unwrap().to_string(), "http://other.test:3128/");
+        target.server = Some("https://b.test:1".to_string());
+        assert_eq!(proxy(&target).as_deref(), Some("http://other.test:3128/"));
+        target.server = Some("https://c.test:1".to_string());
+        assert_eq!(proxy(&target), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use k8s_openapi::{
         apps::v1::Deployment,
         autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Service, ServiceSpec},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -17,13 +18,16 @@ use similar::TextDiff;
 
 use super::{
     Publish,
-    apply::{Applied, Live, first_replicas, owns_replicas},
+    apply::{Applied, Live, first_replicas, kept, owns_replicas},
+    config::config_text,
     connect::Cluster,
 };
 use crate::domain::{
-    event::Change,
+    custom::Identity,
+    event::{Change, Event, Events},
     manifests::{self, MANAGER, Objects, Stamp, Surroundings, keys},
     problem::{Code, Problem, Result},
+    redact::{SECRET, names_a_secret},
     release::position,
     workload::Workload,
 };
@@ -65,8 +69,12 @@ impl Cluster {
             job_url: publish.job_url.clone(),
             author: publish.author.clone(),
         };
-        let objects = self.objects(publish, &live, true, &stamp)?;
-        self.differences(&objects, &live).await
+        let objects = kept(self.objects(publish, &live, true, &stamp)?, &live);
+        let mut differences = self.differences(&objects, &live).await?;
+        if let Some(config) = &publish.workload.config {
+            differences.push(self.config_difference(&publish.workload.name, config, live.deployment.as_ref()).await?);
+        }
+        Ok(differences)
     }
 
     pub(super) async fn differences(&self, objects: &Objects, live: &Live) -> Result<Vec<ObjectDiff>> {
@@ -82,7 +90,10 @@ impl Cluster {
         let mut differences = vec![self.difference(Some(&deployment), live.deployment.as_ref()).await?];
         differences.push(self.difference(objects.service.as_ref(), live.service.as_ref()).await?);
         differences.push(self.difference(objects.autoscaler.as_ref(), live.autoscaler.as_ref()).await?);
-        Ok(differences.into_iter().flatten().collect())
+        differences.push(self.difference(objects.disruption.as_ref(), live.disruption.as_ref()).await?);
+        let mut differences: Vec<ObjectDiff> = differences.into_iter().flatten().collect();
+        differences.extend(self.other_differences(&objects.others).await?);
+        Ok(differences)
     }
 
     async fn difference<K: Applied>(&self, wanted: Option<&K>, live: Option<&K>) -> Result<Option<ObjectDiff>> {
@@ -109,6 +120,20 @@ impl Cluster {
     }
 }
 
+/// Tells how an object that was there is different now; a Secret's content is nobody's business.
+pub(super) fn tell<K: Applied>(events: &Events, live: Option<&K>, now: &K) {
+    let Some(live) = live.filter(|_| K::RESOURCE != "secrets") else { return };
+    // Both were read from the API server: they can be written.
+    let (Ok(before), Ok(after)) = (open_yaml(live), open_yaml(now)) else { return };
+    let text = TextDiff::from_lines(&before, &after).unified_diff().context_radius(1).to_string();
+    let spec = serde_json::to_value(live).ok().and_then(|mut live| Some(live.get_mut("spec")?.take())).unwrap_or_default();
+    let deployment = K::RESOURCE == "deployments";
+    let image = spec.pointer("/template/spec/containers/0/image").and_then(Value::as_str).filter(|_| deployment).map(str::to_string);
+    let replicas = spec.pointer("/replicas").and_then(Value::as_i64).filter(|_| deployment).and_then(|replicas| replicas.try_into().ok());
+    let kind = <K as k8s_openapi::Resource>::KIND.to_string();
+    events.emit(Event::Difference { kind, name: now.name_any(), text, image, replicas });
+}
+
 /// The objects as one YAML text of several documents, for a run that has no cluster.
 pub fn render(workload: &Workload) -> Result<String> {
     let mut objects = manifests::objects(workload, &Stamp::default(), &Surroundings::default())?;
@@ -118,15 +143,20 @@ pub fn render(workload: &Workload) -> Result<String> {
     let mut documents = vec![text(&objects.deployment)?];
     documents.extend(objects.service.as_ref().map(text).transpose()?);
     documents.extend(objects.autoscaler.as_ref().map(text).transpose()?);
+    documents.extend(objects.disruption.as_ref().map(text).transpose()?);
+    documents.extend(workload.config.as_ref().map(|config| config_text(config, &workload.name)).transpose()?);
+    // a report is no place for a Secret; who applies the file has it where it came from
+    let open = objects.others.iter().filter(|other| !Identity::of(other).is("", "Secret"));
+    documents.extend(open.map(text).collect::<Result<Vec<_>>>()?);
     Ok(documents.iter().map(|document| format!("---\n{document}")).collect())
 }
 
-fn made<K: Applied>(object: &K, change: Change, live_yaml: Option<String>, dry_run_yaml: Option<String>) -> Result<ObjectDiff> {
+pub(super) fn made<K: Applied>(object: &K, change: Change, live_yaml: Option<String>, dry_run_yaml: Option<String>) -> Result<ObjectDiff> {
     Ok(ObjectDiff { kind: <K as k8s_openapi::Resource>::KIND.to_string(), name: object.name_any(), change, live_yaml, dry_run_yaml })
 }
 
-/// Without what the API server and every publish write anyway.
-fn yaml<K: Applied>(object: &K) -> Result<String> {
+/// Without what the API server and every publish write anyway, and without what a Secret holds.
+pub(super) fn yaml(object: &impl serde::Serialize) -> Result<String> {
     let mut value = serde_json::to_value(object).map_err(|error| Problem::bug(error.to_string()))?;
     if let Some(fields) = value.as_object_mut() {
         fields.remove("status");
@@ -138,10 +168,37 @@ fn yaml<K: Applied>(object: &K) -> Result<String> {
         }
         metadata.retain(|field, value| field != "annotations" || value.as_object().is_none_or(|annotations| !annotations.is_empty()));
     }
+    hide_secret(&mut value);
     text(&value)
 }
 
-fn text(object: &impl serde::Serialize) -> Result<String> {
+/// The keys of a Secret may be seen; of a value only whether it is another one.
+fn hide_secret(value: &mut Value) {
+    if !Identity::of(value).is("", "Secret") {
+        return;
+    }
+    for part in ["data", "stringData"] {
+        let entries = value.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten();
+        entries.for_each(|(_, value)| *value = Value::String(SECRET.to_string()));
+    }
+}
+
+/// For everyone's eyes: without the values of variables that are named like secrets.
+fn open_yaml<K: Applied>(object: &K) -> Result<String> {
+    let mut value = serde_json::to_value(object).map_err(|error| Problem::bug(error.to_string()))?;
+    for containers in ["/spec/template/spec/containers", "/spec/template/spec/initContainers"] {
+        let containers = value.pointer_mut(containers).and_then(Value::as_array_mut).into_iter().flatten();
+        let variables = containers.filter_map(|container| container.get_mut("env")?.as_array_mut()).flatten();
+        for variable in variables.filter(|variable| variable["name"].as_str().is_some_and(names_a_secret)) {
+            if let Some(hidden) = variable.get_mut("value") {
+                *hidden = Value::from(SECRET);
+            }
+        }
+    }
+    yaml(&value)
+}
+
+pub(super) fn text(object: &impl serde::Serialize) -> Result<String> {
     let text = serde_saphyr::to_string(object).map_err(|error| Problem::bug(format!("an object cannot be written as YAML: {error}")))?;
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
@@ -167,6 +224,10 @@ pub(super) fn service_snapshot(live: &Service) -> Service {
         ..ServiceSpec::default()
     });
     Service { metadata: meta_snapshot(&live.metadata), spec, status: None }
+}
+
+pub(super) fn disruption_snapshot(live: &PodDisruptionBudget) -> PodDisruptionBudget {
+    PodDisruptionBudget { metadata: meta_snapshot(&live.metadata), spec: live.spec.clone(), status: None }
 }
 
 pub(super) fn autoscaler_snapshot(live: &HorizontalPodAutoscaler) -> HorizontalPodAutoscaler {

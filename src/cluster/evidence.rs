@@ -1,9 +1,12 @@
 //! Evidence of a failed rollout, gathered before anything is put back: events, log lines, whole logs.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use futures::AsyncReadExt;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use futures::{AsyncReadExt, future::join_all};
+use k8s_openapi::{
+    api::core::v1::{Event, Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Api,
     api::{ListParams, LogParams},
@@ -13,7 +16,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::{connect::Cluster, problem};
 use crate::domain::{
     problem::{Evidence, EvidenceKind},
-    rollout::{Finding, Rollout, WatchedPod, java, uid},
+    rollout::{Finding, Rollout, WatchedPod, java, probe_target, uid},
 };
 
 /// Lines of a log that go into the report.
@@ -24,9 +27,13 @@ const LINE_LENGTH: usize = 1000;
 const TAIL: usize = 128 * 1024;
 /// Bytes of a log that are kept in a file.
 const FILE_LIMIT: usize = 20 * 1024 * 1024;
+/// What stands at the end of a log that was longer.
+const CUT: &[u8] = b"\n... cut here: the log is longer than 20 MiB\n";
 const READ_LIMIT: Duration = Duration::from_secs(15);
 /// Pods whose logs are kept.
 const PODS: usize = 3;
+/// Pods whose events are read.
+const EVENTS_OF: usize = 10;
 const EVENTS: usize = 20;
 
 /// What was gathered, best first, and the finding made sharper by the logs.
@@ -44,45 +51,39 @@ impl Cluster {
         pods.sort_by_key(|pod| finding.pod.as_deref() != Some(pod.name()));
         let mut evidence = Vec::new();
         let mut refined = finding.clone();
-        for (number, pod) in pods.into_iter().take(PODS).enumerate() {
-            let logs = self.logs(&pod.pod, folder).await;
-            if number > 0 {
-                continue;
-            }
-            for log in &logs {
-                refined = if refined == finding { java::refine(finding.clone(), &log.text) } else { refined };
-            }
-            evidence.extend(logs.into_iter().filter(|log| !log.text.is_empty()));
-            evidence.extend(self.events_of(pod.uid(), &format!("pod/{}", pod.name())).await);
-        }
-        if evidence.is_empty()
-            && let Some(set) = rollout.newest()
-        {
+        if let Some(set) = rollout.newest().filter(|_| finding.pod.is_none()) {
             let source = format!("replicaset/{}", set.metadata.name.as_deref().unwrap_or_default());
-            evidence.extend(self.events_of(&uid(&set.metadata), &source).await);
+            evidence.extend(told(&self.events_of(&uid(&set.metadata), &source).await, None, &source));
         }
+        let (logs, events) = tokio::join!(
+            join_all(pods.iter().take(PODS).map(|pod| self.logs(&pod.pod, finding.container.as_deref(), folder))),
+            join_all(pods.iter().take(EVENTS_OF).map(|pod| self.events_of(pod.uid(), pod.name()))),
+        );
+        let first = logs.into_iter().next().unwrap_or_default();
+        for log in &first {
+            refined = if refined == finding { java::refine(finding.clone(), &log.text) } else { refined };
+        }
+        evidence.extend(first.into_iter().filter(|log| !log.text.is_empty()));
+        evidence.extend(events_of_pods(&pods, &events));
         Gathered { finding: refined, evidence }
     }
 
-    async fn events_of(&self, uid: &str, source: &str) -> Vec<Evidence> {
+    /// The events of one object, oldest first; none where they cannot be read.
+    async fn events_of(&self, uid: &str, name: &str) -> Vec<Event> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-        let Ok(found) = self.call(("list", "events", source), api.list(&params)).await else { return Vec::new() };
+        let Ok(found) = self.call(("list", "events", name), api.list(&params)).await else { return Vec::new() };
         let mut events = found.items;
-        events.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-        let lines: Vec<String> = events.iter().rev().take(EVENTS).rev().map(line).collect();
-        let text = lines.join("\n");
-        let probe = events.iter().rfind(|event| event.reason.as_deref() == Some("Unhealthy"));
-        let probe = probe.map(|event| Evidence { kind: EvidenceKind::Probe, source: source.to_string(), text: line(event) });
-        let all = (!text.is_empty()).then(|| Evidence { kind: EvidenceKind::Event, source: source.to_string(), text });
-        probe.into_iter().chain(all).collect()
+        events.sort_by_key(when);
+        events
     }
 
-    /// The last lines of each container's current and previous life.
-    async fn logs(&self, pod: &Pod, folder: &Path) -> Vec<Evidence> {
+    /// The last lines of each container's current and previous life; the container in trouble comes first.
+    async fn logs(&self, pod: &Pod, troubled: Option<&str>, folder: &Path) -> Vec<Evidence> {
         let statuses = pod.status.as_ref();
         let init = statuses.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
-        let all = init.chain(statuses.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten());
+        let mut all: Vec<_> = init.chain(statuses.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten()).collect();
+        all.sort_by_key(|status| Some(status.name.as_str()) != troubled);
         let mut logs: Vec<Evidence> = Vec::new();
         for status in all {
             let ran = status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
@@ -147,10 +148,68 @@ impl Cluster {
             }
         }
         if let Some(mut out) = out {
+            if written >= FILE_LIMIT {
+                let _ = out.write_all(CUT).await;
+            }
             let _ = out.flush().await;
         }
         Ok(tail)
     }
+}
+
+/// Events of the first pod in whole; of the others what theirs say that the first one's do not.
+fn events_of_pods(pods: &[&WatchedPod], events: &[Vec<Event>]) -> Vec<Evidence> {
+    let mut said = BTreeSet::new();
+    let (mut evidence, mut alike) = (Vec::new(), Vec::new());
+    for (pod, events) in pods.iter().zip(events) {
+        let news = events.iter().map(|event| gist(event, &pod.pod)).filter(|gist| said.insert(gist.clone())).count();
+        match news {
+            0 => alike.push(pod.name()),
+            _ => evidence.extend(told(events, Some(&pod.pod), &format!("pod/{}", pod.name()))),
+        }
+    }
+    if !alike.is_empty() && !evidence.is_empty() {
+        let text = format!("the events of {} say the same", alike.join(", "));
+        evidence.push(Evidence { kind: EvidenceKind::Event, source: "other pods".to_string(), text });
+    }
+    evidence
+}
+
+/// The last events as one text, and what the probe that failed last looked at.
+fn told(events: &[Event], pod: Option<&Pod>, source: &str) -> Vec<Evidence> {
+    let lines: Vec<String> = events[events.len().saturating_sub(EVENTS)..].iter().map(line).collect();
+    let piece = |kind, text: String| (!text.is_empty()).then(|| Evidence { kind, source: source.to_string(), text });
+    let probes: Vec<String> = ["startup probe", "liveness probe", "readiness probe"]
+        .into_iter()
+        .filter_map(|probe| events.iter().rfind(|event| is_failure_of(event, probe)))
+        .map(|event| {
+            let target = pod.and_then(|pod| probe_target(pod, event)).map(|target| format!("{target}\n"));
+            format!("{}{}", target.unwrap_or_default(), line(event))
+        })
+        .collect();
+    let probe = piece(EvidenceKind::Probe, probes.join("\n"));
+    probe.into_iter().chain(piece(EvidenceKind::Event, lines.join("\n"))).collect()
+}
+
+fn is_failure_of(event: &Event, probe: &str) -> bool {
+    let message = event.message.as_deref().unwrap_or_default().to_lowercase();
+    event.reason.as_deref() == Some("Unhealthy") && message.starts_with(probe)
+}
+
+/// What an event says, whichever pod it is about.
+fn gist(event: &Event, pod: &Pod) -> String {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+    let own = [pod.metadata.name.as_deref(), pod.metadata.uid.as_deref(), address];
+    let message = event.message.clone().unwrap_or_default();
+    let message = own.into_iter().flatten().filter(|own| !own.is_empty()).fold(message, |message, own| message.replace(own, "…"));
+    format!("{} {message}", event.reason.as_deref().unwrap_or_default())
+}
+
+/// The scheduler writes events of the newer kind, which have their times elsewhere.
+fn when(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    last.or(series).or(event.event_time.as_ref().map(|time| time.0)).or(event.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
 /// The kubelet answers with this sentence, and with success, for a container that it has removed meanwhile.
@@ -192,6 +251,41 @@ mod tests {
     fn an_endless_line_is_cut_and_says_so() {
         let text = last_lines("x".repeat(5000).as_bytes());
         assert!(text.ends_with("… (4000 characters cut)"), "{text}");
+    }
+
+    fn pod(name: &str) -> WatchedPod {
+        let mut rollout = Rollout::new(Default::default(), Default::default());
+        let yaml = format!(
+            "metadata: {{name: {name}, uid: {name}}}
+spec: {{containers: [{{name: app, readinessProbe: {{httpGet: {{path: /health, port: http}}}}, ports: [{{name: http, containerPort: 8080}}]}}]}}
+status: {{podIP: 10.0.0.7}}"
+        );
+        rollout.see_pod(serde_saphyr::from_str(&yaml).unwrap(), Duration::ZERO);
+        rollout.pods().next().unwrap().clone()
+    }
+
+    fn event(reason: &str, message: &str) -> Event {
+        let yaml =
+            format!("metadata: {{}}\ninvolvedObject: {{fieldPath: 'spec.containers{{app}}'}}\nreason: {reason}\nmessage: '{message}'");
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    #[test]
+    fn events_that_say_the_same_of_many_pods_are_told_once() {
+        let pods: Vec<WatchedPod> = ["a-1", "a-2", "a-3", "a-4"].map(pod).into();
+        let back_off = |name: &str| event("BackOff", &format!("Back-off restarting failed container app in pod {name}"));
+        let events = vec![vec![back_off("a-1")], vec![back_off("a-2")], vec![back_off("a-3")], vec![event("FailedMount", "no disk")]];
+        let told = events_of_pods(&pods.iter().collect::<Vec<_>>(), &events);
+        assert_eq!(told.iter().map(|piece| piece.source.as_str()).collect::<Vec<_>>(), ["pod/a-1", "pod/a-4", "other pods"]);
+        assert_eq!(told[2].text, "the events of a-2, a-3 say the same");
+    }
+
+    #[test]
+    fn a_probe_is_told_with_its_url() {
+        let pod = pod("a-1");
+        let told = told(&[event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")], Some(&pod.pod), "pod/a-1");
+        assert_eq!(told[0].kind, EvidenceKind::Probe);
+        assert!(told[0].text.starts_with("readiness probe of app: http://10.0.0.7:8080/health\n"), "{}", told[0].text);
     }
 
     #[test]

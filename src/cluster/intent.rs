@@ -9,8 +9,12 @@ use k8s_openapi::{
 
 use super::{Publish, diff, records::spec_hash};
 use crate::domain::{
+    compose::wanted_replicas,
+    custom::without_secrets,
     manifests::{MANAGER, Objects, Stamp, common_labels, keys, label_value},
-    release::{Outcome, Position, Release},
+    problem::Result,
+    release::{Cause, Outcome, Position, Release},
+    scale::manual,
 };
 
 /// What the controller has finished: all pods of the newest template are available, and no others are there.
@@ -27,7 +31,10 @@ pub(super) fn is_complete(live: &Deployment) -> bool {
 /// A number that this publish changes goes back to what it was.
 pub(super) fn with_replicas(mut previous: Release, publish: &Publish, live: Option<&Deployment>) -> Release {
     let before = live.and_then(|live| live.spec.as_ref()?.replicas);
-    if let Some(spec) = previous.deployment.spec.as_mut().filter(|_| publish.workload.replicas.is_some() && previous.autoscaler.is_none()) {
+    let scaled = live.and_then(manual).is_some();
+    if let Some(spec) =
+        previous.deployment.spec.as_mut().filter(|_| publish.workload.replicas.is_some() && previous.autoscaler.is_none() && !scaled)
+    {
         spec.replicas = spec.replicas.or(before);
     }
     previous
@@ -43,14 +50,15 @@ pub(super) fn stamp(publish: &Publish, revision: u64) -> Stamp {
     }
 }
 
-pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Release {
+pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Result<Release> {
     let mut deployment = objects.deployment.clone();
     if let Some(spec) = deployment.spec.as_mut() {
         // the number at creation is no wish of the settings, and must not come back with a rollback
-        spec.replicas = publish.workload.replicas;
+        spec.replicas = wanted_replicas(&publish.workload)?.filter(|_| objects.autoscaler.is_none());
     }
-    Release {
+    Ok(Release {
         revision: stamp.revision,
+        cause: Cause::Publish,
         outcome: Outcome::Pending,
         problem: None,
         image: publish.workload.image.to_string(),
@@ -63,10 +71,13 @@ pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Rel
         seconds: None,
         restores: None,
         spec_hash: spec_hash(&deployment),
+        config: publish.workload.config.as_ref().map(|config| config.reference(&publish.workload.name)),
         deployment,
         service: objects.service.clone(),
         autoscaler: objects.autoscaler.clone(),
-    }
+        disruption: objects.disruption.clone(),
+        others: without_secrets(&objects.others),
+    })
 }
 
 /// A record of a Deployment that runs without one.
@@ -81,6 +92,7 @@ pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release 
     let container = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.containers.first());
     Release {
         revision,
+        cause: Cause::Found,
         outcome: Outcome::Succeeded,
         problem: None,
         image: container.and_then(|container| container.image.clone()).unwrap_or_default(),
@@ -93,9 +105,12 @@ pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release 
         seconds: None,
         restores: None,
         spec_hash: spec_hash(&deployment),
+        config: None,
         deployment,
         service: None,
         autoscaler: None,
+        others: Vec::new(),
+        disruption: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{PostParams, WatchEvent, WatchParams},
+    api::{DeleteParams, PostParams, Preconditions, WatchEvent, WatchParams},
 };
 use tokio::{
     task::JoinHandle,
@@ -49,7 +50,7 @@ pub struct Wanted<'a> {
 pub struct Lock {
     cluster: Cluster,
     name: String,
-    lost: CancellationToken,
+    fence: Fence,
     /// Ends the renewal when the lock goes out of scope.
     stop: DropGuard,
     renewal: JoinHandle<Lease>,
@@ -64,29 +65,64 @@ impl Cluster {
         let mut queue =
             Queue { cluster: self, api: Api::namespaced(self.client.clone(), &self.namespace), name, run, wanted, events, cancel };
         let lease = queue.acquire().await?;
-        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let Queue { api, run, name, .. } = queue;
-        let renewal = tokio::spawn(renew(api, lease, run, wanted.ttl, lost.clone(), stop.clone()));
-        Ok(Lock { cluster: self.clone(), name, lost, stop: stop.drop_guard(), renewal })
+        let fence = Fence::new(&name, wanted.ttl);
+        let renewal = tokio::spawn(renew(api, lease, run, fence.clone(), stop.clone()));
+        Ok(Lock { cluster: self.clone(), name, fence, stop: stop.drop_guard(), renewal })
+    }
+}
+
+/// Says whether the lock still holds: nothing is changed any more once it does not.
+#[derive(Clone)]
+pub struct Fence {
+    name: Arc<str>,
+    lost: CancellationToken,
+    /// When the last renewal that succeeded was sent.
+    renewed: Arc<Mutex<Instant>>,
+    ttl: Duration,
+}
+
+impl Fence {
+    fn new(name: &str, ttl: Duration) -> Self {
+        Fence { name: name.into(), lost: CancellationToken::new(), renewed: Arc::new(Mutex::new(Instant::now())), ttl }
+    }
+
+    fn age(&self) -> Duration {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn renew(&self, at: Instant) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Fails with `lock-lost`. A process that was stopped for a while finds out here, before its renewal does.
+    pub fn check(&self) -> Result<()> {
+        if self.lost.is_cancelled() || self.age() >= self.ttl { Err(lost(&self.name)) } else { Ok(()) }
     }
 }
 
 impl Lock {
     /// Cancelled when another run has taken the lock, or it can no longer be renewed.
     pub fn lost(&self) -> &CancellationToken {
-        &self.lost
+        &self.fence.lost
+    }
+
+    /// What keeps a connection from changing anything when the lock is lost.
+    pub(super) fn fence(&self) -> Fence {
+        self.fence.clone()
     }
 
     /// Asked before each change of the cluster.
     pub fn check(&self) -> Result<()> {
-        if self.lost.is_cancelled() { Err(lost(&self.name)) } else { Ok(()) }
+        self.fence.check()
     }
 
     /// Gives the lock back, as the last thing of a run. A failure only means that the next run waits until it expires.
     pub async fn release(self) {
         drop(self.stop);
         let Ok(mut lease) = self.renewal.await else { return };
-        if self.lost.is_cancelled() {
+        if self.fence.lost.is_cancelled() {
             return;
         }
         let spec = lease.spec.get_or_insert_default();
@@ -98,11 +134,26 @@ impl Lock {
             tracing::warn!(%problem, lease = self.name, "the lock was not released and will expire");
         }
     }
+
+    /// Deletes the Lease, while nobody else can have it: the application is gone.
+    pub async fn dispose(self) -> Result<()> {
+        drop(self.stop);
+        let Ok(lease) = self.renewal.await else { return Ok(()) };
+        self.fence.check()?;
+        let ours = Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
+        let params = DeleteParams { preconditions: Some(ours), ..DeleteParams::default() };
+        let api: Api<Lease> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let action = ("delete", "leases", self.name.as_str());
+        match self.cluster.attempt(action, api.delete(&self.name, &params)).await? {
+            Err(error) if !problem::is_not_found(&error) => Err(problem::problem(&error, self.cluster.action(action))),
+            _ => Ok(()),
+        }
+    }
 }
 
-/// The problem of a lock that was lost.
+/// The problem of a lock that was lost: whoever has it now decides what becomes of what we began.
 pub fn lost(name: &str) -> Problem {
-    Problem::new(Code::LockLost, format!("the lock (lease {name}) was lost to another run, or could not be renewed"))
+    Problem::new(Code::LockLost, format!("the lock (lease {name}) was lost to another run, or could not be renewed")).unrestored()
 }
 
 /// Name of an application's Lease.
@@ -228,10 +279,10 @@ impl Queue<'_> {
     }
 }
 
-async fn renew(api: Api<Lease>, mut lease: Lease, run: String, ttl: Duration, lost: CancellationToken, stop: CancellationToken) -> Lease {
+async fn renew(api: Api<Lease>, mut lease: Lease, run: String, fence: Fence, stop: CancellationToken) -> Lease {
     let name = lease.metadata.name.clone().unwrap_or_default();
-    let mut renewed = Instant::now();
-    let mut next = renewed + ttl / 3;
+    let ttl = fence.ttl;
+    let mut next = Instant::now() + ttl / 3;
     loop {
         tokio::select! {
             () = stop.cancelled() => return lease,
@@ -242,7 +293,8 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, ttl: Duration, lo
         let began = Instant::now();
         match timeout(RENEWAL_LIMIT.min(ttl), api.replace(&name, &PostParams::default(), &wanted)).await {
             Ok(Ok(answer)) => {
-                (lease, renewed) = (answer, began);
+                lease = answer;
+                fence.renew(began);
                 next = began + ttl / 3;
                 continue;
             }
@@ -250,15 +302,15 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, ttl: Duration, lo
                 // our own renewal whose answer was lost
                 Ok(Some(found)) if is_run(&found, &run) => lease = found,
                 Ok(_) => {
-                    lost.cancel();
+                    fence.lost.cancel();
                     return lease;
                 }
                 Err(_) => {}
             },
             Ok(Err(_)) | Err(_) => {}
         }
-        if renewed.elapsed() >= ttl {
-            lost.cancel();
+        if fence.age() >= ttl {
+            fence.lost.cancel();
             return lease;
         }
         next = Instant::now() + (ttl / 10).min(Duration::from_secs(1));

@@ -1,27 +1,41 @@
 //! Kubernetes: applies, watches, judges, rolls back.
 
 mod apply;
+mod config;
 mod connect;
+mod describe;
 mod diff;
 mod evidence;
 mod intent;
 mod lock;
+mod logs;
+mod others;
 mod preflight;
 mod problem;
 mod publish;
+mod put;
 mod records;
+mod remove;
+mod restart;
 mod restore;
 mod rollback;
+mod scale;
 mod status;
+mod status_watch;
+mod unstick;
 mod watch;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::domain::{secret::Secret, workload::Workload};
+use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 
-pub use connect::{Cluster, connect, server};
+pub use connect::{Cluster, connect};
 pub use diff::{ObjectDiff, render};
+pub use logs::{LogLine, LogQuery, LogSource, LogSources};
+pub use remove::{Removal, Removed};
 pub use rollback::Rollback;
+pub use scale::{Scaled, Scaling};
+pub use unstick::{Unstick, Unstuck};
 
 /// Which cluster, and as whom.
 #[derive(Clone, Default)]
@@ -34,10 +48,12 @@ pub struct Target {
     /// PEM file.
     pub ca: Option<PathBuf>,
     pub in_cluster: bool,
-    /// URL of the proxy for the API server, used as it is: who sets it has looked at the exclusions (loopback, `NO_PROXY`) for
-    /// [`server`] before. A `proxy-url` in the kubeconfig wins.
-    pub proxy: Option<String>,
+    /// Chooses the proxy for the API server; a `proxy-url` in the kubeconfig wins.
+    pub proxy: Option<ProxyChoice>,
 }
+
+/// Gives the URL of the proxy that leads to an API server of this URL; None: none does, or it is excluded (loopback, `NO_PROXY`).
+pub type ProxyChoice = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// One publish.
 pub struct Publish {
@@ -61,6 +77,30 @@ pub struct Publish {
     /// Who holds the lock: the job's URL, or user@host.
     pub holder: String,
     /// Where whole pod logs go when the rollout fails (`<report.dir>/pods`).
+    pub evidence: PathBuf,
+    /// Limit of the way back when the rollout fails.
+    pub back_timeout: Duration,
+    /// Records that are kept.
+    pub history: usize,
+}
+
+/// A change of an application that runs already, whatever it is.
+pub struct Errand {
+    /// Name of the Deployment.
+    pub name: String,
+    /// Limit of the rollout, and of the way back when it fails.
+    pub timeout: Duration,
+    /// How much of each trouble is borne.
+    pub budgets: Budgets,
+    /// Records that are kept.
+    pub history: usize,
+    /// Who asks for it.
+    pub author: Option<String>,
+    pub job_url: Option<String>,
+    /// As for a publish.
+    pub lock_wait: Duration,
+    pub lock_ttl: Duration,
+    pub holder: String,
     pub evidence: PathBuf,
 }
 

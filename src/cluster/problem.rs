@@ -1,6 +1,6 @@
 //! Errors of the API server and of the way to it, as problems.
 
-use kube::core::Status;
+use kube::{client::AuthError, core::Status};
 
 use crate::domain::{
     problem::{Code, EvidenceKind, Problem},
@@ -9,6 +9,11 @@ use crate::domain::{
 
 /// What the layers of the client call their own errors; none of it tells what is wrong.
 const LAYERS: [&str; 6] = ["ServiceError", "HyperError", "tcp connect error", "dns error", "error trying to connect", "connection error"];
+
+/// The API server's words for a webhook that it could not ask.
+const WEBHOOK: &str = "failed calling webhook";
+/// What the client puts for the reason of an answer that is not the API server's own.
+const UNREADABLE: &str = "Failed to parse error data";
 
 /// What was being done, for the message: `patch`, `deployments`, `web`.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +30,40 @@ pub struct Action<'a> {
 pub fn problem(error: &kube::Error, action: Action<'_>) -> Problem {
     match error {
         kube::Error::Api(status) => refused(status, action),
+        kube::Error::Auth(cause @ (AuthError::AuthExecStart(_) | AuthError::AuthExecRun { .. } | AuthError::AuthExecParse(_))) => {
+            plugin(cause, "")
+        }
         kube::Error::Auth(cause) => unauthorized(&chain(cause)),
         kube::Error::SerdeError(cause) => Problem::new(Code::ClusterFailed, format!("the API server's answer cannot be read: {cause}")),
         other => unreachable(&chain(other), action.server),
     }
+}
+
+/// The credential plugin of the kubeconfig gave nothing that can be used. What it printed is not shown: it may be a credential.
+pub fn plugin(error: &AuthError, plugin: &str) -> Problem {
+    let name = clean(plugin);
+    let instead = "or set cluster.server and cluster.token";
+    match error {
+        AuthError::AuthExecStart(cause) => {
+            let message = format!("the kubeconfig's credential plugin {name} cannot be started: {cause}");
+            Problem::new(Code::ClusterConfigInvalid, message).hint(format!("install it in the job's image, {instead}"))
+        }
+        AuthError::AuthExecRun { out, .. } => {
+            let words = String::from_utf8_lossy(&out.stderr);
+            let last = words.lines().rfind(|line| !line.trim().is_empty()).map(clean).unwrap_or_else(|| "it said nothing".to_string());
+            let code = out.status.code().map_or_else(|| "a signal".to_string(), |code| format!("exit code {code}"));
+            Problem::new(Code::ClusterUnauthorized, format!("the kubeconfig's credential plugin {name} ended with {code}: {last}"))
+                .hint(format!("run {name} by hand in the job's image, {instead}"))
+        }
+        _ => Problem::new(Code::ClusterConfigInvalid, format!("the kubeconfig's credential plugin {name} printed no ExecCredential"))
+            .hint(format!("run {name} by hand: it has to print an ExecCredential with a token, {instead}")),
+    }
+}
+
+/// The credential plugin of the kubeconfig does not come to an end.
+pub fn plugin_hangs(plugin: &str, seconds: u64) -> Problem {
+    Problem::new(Code::ClusterUnreachable, format!("the kubeconfig's credential plugin {} did not end within {seconds} s", clean(plugin)))
+        .hint("run it by hand in the job's image: it may wait for input or for the network")
 }
 
 /// An answer did not come in time.
@@ -86,17 +121,43 @@ fn status(error: &kube::Error) -> Option<&Status> {
 
 fn refused(status: &Status, action: Action<'_>) -> Problem {
     let Action { verb, resource, name, namespace, .. } = action;
-    let sentence = clean(&status.message);
+    let sentence = said(status);
     let what = format!("{resource} {name}");
     match status.code {
+        _ if sentence.contains(WEBHOOK) => webhook(&sentence, &what),
         401 => unauthorized(&sentence),
         403 => forbidden(&sentence, action),
         404 if sentence.starts_with("namespaces ") => missing_namespace(namespace),
         409 if !conflicts(status).is_empty() => conflict(status, &what),
         400 | 422 => invalid(status, &what, &sentence),
+        // a field that the schema does not have is answered as a failure of the server's own
+        500 if sentence.contains("failed to create typed patch object") => invalid(status, &what, &sentence),
         429 => Problem::new(Code::ClusterFailed, format!("the API server is overloaded and refused to {verb} {what}: {sentence}")),
         code => Problem::new(Code::ClusterFailed, format!("the API server answered {code} to {verb} {what}: {sentence}")),
     }
+}
+
+/// The API server's sentence, else what its causes say, else that it says nothing.
+fn said(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes: Vec<String> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let parts = [status.message.as_str(), &causes.join("; "), &status.reason].map(|part| clean(strip_markup(part)));
+    let known = |part: &&String| !part.is_empty() && *part != "Unknown" && *part != UNREADABLE;
+    parts.iter().find(known).cloned().unwrap_or_else(|| "no reason was given, by the API server or by a proxy before it".to_string())
+}
+
+/// A page for a browser, as proxies answer, says nothing in one line.
+fn strip_markup(text: &str) -> &str {
+    let start = text.trim_start().get(..9).unwrap_or_default().to_lowercase();
+    if start.starts_with("<html") || start.starts_with("<!doctype") { "" } else { text }
+}
+
+/// A webhook that did not answer, or not in a way that can be read: `failed calling webhook "policy.test": … context deadline exceeded`.
+fn webhook(sentence: &str, what: &str) -> Problem {
+    let from = sentence.find(WEBHOOK).unwrap_or(0);
+    let name = sentence[from..].split('"').nth(1).unwrap_or("of no name");
+    Problem::new(Code::WebhookFailed, format!("the admission webhook {name} did not answer for {what}: {}", &sentence[from..]))
+        .hint(format!("ask the owner of the webhook {name}, or whoever runs the cluster; retry the job when it answers again"))
 }
 
 fn unauthorized(why: &str) -> Problem {
@@ -110,6 +171,12 @@ pub fn missing_namespace(namespace: &str) -> Problem {
         .hint(format!("create it, set kubernetes.create_namespace, or correct kubernetes.namespace (now {namespace})"))
 }
 
+/// The problem of a namespace that is on its way out.
+pub fn leaving_namespace(namespace: &str) -> Problem {
+    Problem::new(Code::NamespaceMissing, format!("namespace {namespace} is being deleted"))
+        .hint(format!("wait until it is gone and create it anew, or correct kubernetes.namespace (now {namespace})"))
+}
+
 /// A role that is too small, an admission policy and a quota all answer 403.
 fn forbidden(sentence: &str, action: Action<'_>) -> Problem {
     let Action { verb, resource, name, namespace, .. } = action;
@@ -117,7 +184,7 @@ fn forbidden(sentence: &str, action: Action<'_>) -> Problem {
         return Problem::new(Code::QuotaExceeded, format!("the quota does not let {resource} {name} be made: {sentence}"));
     }
     if sentence.contains("because it is being terminated") {
-        return Problem::new(Code::NamespaceMissing, format!("namespace {namespace} is being deleted"));
+        return leaving_namespace(namespace);
     }
     let account = sentence.split_once("User \"").and_then(|(_, rest)| rest.split_once('"')).map(|(account, _)| account);
     match account {
@@ -151,6 +218,11 @@ fn conflict(status: &Status, what: &str) -> Problem {
 fn invalid(status: &Status, what: &str, sentence: &str) -> Problem {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let fixed: Vec<String> = causes.filter(|cause| is_immutable(&cause.message)).map(|cause| cause.field.clone()).collect();
+    if sentence.contains("provided port is already allocated") {
+        let problem =
+            Problem::new(Code::ManifestInvalid, format!("another Service of the cluster has the node port of {what}: {sentence}"));
+        return problem.hint("choose another nodePort, or leave it out: the cluster then gives a free one");
+    }
     if fixed.is_empty() && !is_immutable(sentence) {
         return Problem::new(Code::ManifestInvalid, format!("the API server refuses {what}: {sentence}"));
     }
@@ -266,6 +338,39 @@ mod tests {
         assert!(problem.message.starts_with("spec.selector of deployments web cannot be changed"), "{}", problem.message);
         let other = of(json!({"code": 422, "reason": "Invalid", "message": "spec.replicas: Invalid value: -1"}));
         assert_eq!(other.code, Code::ManifestInvalid);
+    }
+
+    #[test]
+    fn an_answer_without_a_reason_says_what_it_can() {
+        let causes = json!([{"reason": "FieldValueInvalid", "message": "must be positive", "field": "spec.replicas"}]);
+        let of = |status| of(status).message;
+        let told = of(json!({"code": 422, "reason": "Invalid", "details": {"causes": causes}}));
+        assert_eq!(told, "the API server refuses deployments web: spec.replicas: must be positive");
+        assert_eq!(of(json!({"code": 422, "reason": "Invalid"})), "the API server refuses deployments web: Invalid");
+        for body in ["", "<html><head><title>400 Bad Request</title></head></html>"] {
+            let silent = of(json!({"code": 400, "message": body, "reason": "Failed to parse error data"}));
+            assert_eq!(silent, "the API server refuses deployments web: no reason was given, by the API server or by a proxy before it");
+        }
+    }
+
+    #[test]
+    fn a_webhook_that_does_not_answer_is_named() {
+        let message = r#"Internal error occurred: failed calling webhook "slow.test": failed to call webhook: Post "https://a.test:443/?timeout=1s": context deadline exceeded"#;
+        let problem = of(json!({"code": 500, "reason": "InternalError", "message": message}));
+        assert_eq!((problem.code, problem.exit_code()), (Code::WebhookFailed, 20));
+        assert!(
+            problem.message.starts_with("the admission webhook slow.test did not answer for deployments web: failed calling"),
+            "{problem}"
+        );
+        assert!(problem.hint.contains("slow.test"));
+    }
+
+    #[test]
+    fn a_node_port_that_another_has_is_told() {
+        let message = "Service \"web\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated";
+        let problem = of(json!({"code": 422, "reason": "Invalid", "message": message}));
+        assert_eq!(problem.code, Code::ManifestInvalid);
+        assert!(problem.message.contains("30080") && problem.hint.contains("nodePort"), "{problem:?}");
     }
 
     #[test]

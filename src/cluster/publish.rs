@@ -2,49 +2,59 @@
 
 use std::{path::Path, time::Duration};
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        autoscaling::v2::HorizontalPodAutoscaler,
-        core::v1::{Secret as CoreSecret, Service},
-    },
-    jiff::Timestamp,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Pod, Secret as CoreSecret, Service},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Publish, Released,
-    apply::{Live, Mode, owns_replicas},
+    apply::{Live, Mode, kept},
     connect::Cluster,
     diff,
     intent::{found, intent, is_complete, pull_secret, stamp, with_replicas},
     lock::{Lock, Wanted, lost},
+    others::Other,
     preflight::Found,
     problem,
+    put::{Placed, Put},
     records::Records,
     watch::{Ended, Watch},
 };
 use crate::domain::{
+    config::Config,
     containers::can_drain,
     event::Events,
     manifests::{Objects, is_ours},
     problem::{Code, Problem, Result},
-    release::{Outcome, Position, Release, Sequence, check_sequence, interrupted, next_revision, position, previous_good, prunable},
+    release::{Outcome, Position, Release, Sequence, check_sequence, interrupted, next_revision, position, previous_good},
     rollout::{Budgets, Rollout, sets},
+    scale,
 };
 
 /// One change of what runs, under the lock: a publish or a rollback.
 pub(super) struct Change<'a> {
     pub name: &'a str,
     pub objects: Objects,
+    /// Of the objects those that the user brought.
+    pub others: Vec<Other>,
     pub live: Live,
     pub release: Release,
     /// Where to go back to.
     pub previous: Option<Release>,
     pub pull_secret: Option<CoreSecret>,
+    /// Configuration files that are new with this release; None: there are none, or its object is there already.
+    pub config: Option<&'a Config>,
     pub force: bool,
     pub timeout: Duration,
+    pub budgets: Budgets,
+    /// Limit of the way back.
+    pub back_timeout: Duration,
+    /// Records that are kept.
+    pub history: usize,
     pub evidence: &'a Path,
     /// The records before this one.
     pub known: Vec<Release>,
@@ -83,8 +93,9 @@ impl Cluster {
         let wanted = Wanted { application: name, holder: &publish.holder, wait: publish.lock_wait, ttl: publish.lock_ttl };
         let lock = self.lock(&wanted, events, cancel).await?;
         let held = Held { lock: &lock, events, cancel, began };
-        let result = match Box::pin(self.intend(publish, found, held)).await {
-            Ok(change) => Box::pin(self.carry_out(change)).await,
+        let fenced = self.under(&lock);
+        let result = match Box::pin(fenced.intend(publish, found, held)).await {
+            Ok(change) => Box::pin(fenced.carry_out(change)).await,
             Err(problem) => Err(problem),
         };
         lock.release().await;
@@ -93,7 +104,7 @@ impl Cluster {
 
     /// Under the lock: reads the real state, and writes down what is going to happen.
     async fn intend<'a>(&self, publish: &'a Publish, found: Found, held: Held<'a>) -> Result<Change<'a>> {
-        let Found { mut live, native_sleep } = found;
+        let Found { mut live, native_sleep, others } = found;
         let Held { lock, events, cancel, .. } = held;
         let name = &publish.workload.name;
         live.deployment = self.get(name).await?;
@@ -104,11 +115,12 @@ impl Cluster {
         let mut known = Box::pin(self.known(&records, live.deployment.as_ref(), &at, events)).await?;
         known.extend(self.baseline(&records, &known, &live, &at).await?);
         let stamp = stamp(publish, next_revision(&known, &at));
-        let objects = self.objects(publish, &live, native_sleep, &stamp)?;
+        let wanted = self.objects(publish, &live, native_sleep, &stamp)?;
+        say_scale(live.deployment.as_ref(), events);
         if !can_drain(&publish.workload, native_sleep) {
-            events.note("no preStop sleep: the cluster is older than 1.30 and the image has no sleep; requests may fail while pods stop");
+            events.note("no preStop sleep: the cluster is older than 1.30; requests may fail while pods stop");
         }
-        let release = intent(publish, &stamp, &objects);
+        let release = intent(publish, &stamp, &wanted)?;
         if cancel.is_cancelled() {
             return Err(nothing_changed());
         }
@@ -118,12 +130,17 @@ impl Cluster {
             previous_good(&known, release.revision).cloned().map(|previous| with_replicas(previous, publish, live.deployment.as_ref()));
         Ok(Change {
             name,
-            objects,
+            objects: kept(wanted, &live),
+            others,
             previous,
             release,
             pull_secret: pull_secret(publish),
+            config: publish.workload.config.as_ref(),
             force: publish.forces(),
             timeout: publish.workload.rolling.timeout,
+            budgets: publish.workload.rolling.budgets.clone(),
+            back_timeout: publish.back_timeout,
+            history: publish.history,
             evidence: &publish.evidence,
             live,
             known,
@@ -153,12 +170,13 @@ impl Cluster {
     }
 
     /// A record of what runs when there is none (taken over from others, or lost), so that a failure can go back to it.
-    async fn baseline(&self, records: &Records<'_>, known: &[Release], live: &Live, at: &Position) -> Result<Option<Release>> {
+    pub(super) async fn baseline(&self, records: &Records<'_>, known: &[Release], live: &Live, at: &Position) -> Result<Option<Release>> {
         let recorded = known.iter().any(|release| Some(release.revision) == at.revision);
         let Some(deployment) = live.deployment.as_ref().filter(|deployment| !recorded && is_complete(deployment)) else { return Ok(None) };
         let release = Release {
             service: live.service.as_ref().map(diff::service_snapshot),
             autoscaler: live.autoscaler.as_ref().map(diff::autoscaler_snapshot),
+            disruption: live.disruption.as_ref().map(diff::disruption_snapshot),
             ..found(deployment, at.revision.unwrap_or_else(|| next_revision(known, at)), at)
         };
         records.create(&release).await?;
@@ -168,12 +186,12 @@ impl Cluster {
     /// Applies, watches, and ends the release one way or the other.
     pub(super) async fn carry_out(&self, mut change: Change<'_>) -> Result<Released> {
         let records = Records::new(self, change.name);
-        let (deployment, service) = match Box::pin(self.start(&change)).await {
-            Ok(started) => started,
+        let Placed { deployment, service, .. } = match Box::pin(self.start(&change)).await {
+            Ok(placed) => placed,
             Err(problem) if problem.unrestored => return Err(problem),
             Err(problem) => return Err(self.not_started(&change, &records, problem).await),
         };
-        let budgets = Budgets { timeout: change.timeout, ..Budgets::default() };
+        let budgets = Budgets { timeout: change.timeout, ..change.budgets.clone() };
         let watch = Watch {
             deployment: &deployment,
             service: change.objects.service.is_some(),
@@ -184,6 +202,10 @@ impl Cluster {
         };
         let (problem, rollout) = match Box::pin(self.watch(&watch)).await {
             Ok((Ended::Done, rollout)) => return self.succeed(&mut change, &records, &rollout, service).await,
+            // somebody else's change is not undone
+            Ok((Ended::Doomed(finding), _)) if finding.code == Code::ReleaseStateUnknown => {
+                return Err(problem::doomed(&finding).unrestored());
+            }
             Ok((Ended::Doomed(finding), rollout)) => {
                 let gathered = Box::pin(self.gather(&rollout, *finding, change.evidence)).await;
                 let mut problem = problem::doomed(&gathered.finding);
@@ -191,76 +213,57 @@ impl Cluster {
                 (problem, rollout)
             }
             Ok((Ended::Cancelled, rollout)) => (Problem::new(Code::Cancelled, "cancelled during the rollout"), rollout),
-            Ok((Ended::LockLost, _)) => return Err(lost(change.name).unrestored()),
+            Ok((Ended::LockLost, _)) => return Err(lost(change.name)),
             Err(problem) => return Err(problem.unrestored()),
         };
         Err(Box::pin(self.fail(&mut change, &records, problem, &rollout)).await)
     }
 
-    /// All changes of a release in their order; the Deployment's patch is the one that counts.
-    async fn start(&self, change: &Change<'_>) -> Result<(Deployment, Option<Service>)> {
-        let (live, events, mode) = (&change.live, change.held.events, Mode { force: change.force, ..Mode::default() });
-        if change.held.cancel.is_cancelled() {
+    /// All changes of a release: what its pods need, then its objects.
+    async fn start(&self, change: &Change<'_>) -> Result<Placed> {
+        let Change { name, objects, live, held, .. } = change;
+        if held.cancel.is_cancelled() {
             return Err(nothing_changed());
         }
-        change.held.lock.check()?;
+        held.lock.check()?;
         if let Some(secret) = &change.pull_secret {
-            self.apply(secret, None, Mode { force: true, ..mode }, events).await?;
+            self.apply(secret, None, Mode { force: true, ..Mode::default() }, held.events).await?;
         }
-        let service = match &change.objects.service {
-            Some(service) => Some(self.apply(service, live.service.as_ref(), mode, events).await?),
-            None => None,
-        };
-        if let Some(deployment) = live.deployment.as_ref().filter(|live| change.objects.autoscaler.is_some() && owns_replicas(live)) {
-            self.hand_over_replicas(deployment).await?;
+        if let Some(config) = change.config {
+            self.put_config(name, config, false, held.events).await?;
         }
-        change.held.lock.check()?;
-        let base = match &live.deployment {
-            Some(_) if change.objects.autoscaler.is_some() => self.get(change.name).await?,
-            live => live.clone(),
-        };
-        let given = Mode { leave_replicas: change.objects.autoscaler.is_some(), ..mode };
-        let deployment = self.apply_deployment(&change.objects.deployment, base.as_ref(), given, events).await?;
-        // the generation would not tell: the API server raises it for annotations, too
-        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
-        let same = base.as_ref().is_some_and(|base| template(base) == template(&deployment));
-        if same {
-            events.note("nothing of what runs changes: no pod is restarted");
+        let put = Put { name, objects, live, others: &change.others, force: change.force, back: false, held: *held };
+        let placed = self.put(&put).await?;
+        if placed.same {
+            held.events.note("nothing of what runs changes: no pod is restarted");
         }
-        let rest = async {
-            match &change.objects.autoscaler {
-                Some(autoscaler) => drop(self.apply(autoscaler, live.autoscaler.as_ref(), mode, events).await?),
-                None => self.drop_ours(live, change.name, events).await?,
-            }
-            if change.objects.service.is_none()
-                && let Some(service) = live.service.as_ref().filter(|service| is_ours(&service.metadata, change.name))
-            {
-                self.delete(service, events).await?;
-            }
-            Ok(())
-        };
-        rest.await.map_err(Problem::unrestored)?;
-        Ok((deployment, service))
+        Ok(placed)
     }
 
-    pub(super) async fn drop_ours(&self, live: &Live, name: &str, events: &Events) -> Result<()> {
-        match live.autoscaler.as_ref().filter(|autoscaler| is_ours(&autoscaler.metadata, name)) {
-            Some(autoscaler) => self.delete(autoscaler, events).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The Deployment was not touched: the intent is withdrawn, and a Service that was changed already is put back.
+    /// The Deployment was not touched: the intent is withdrawn, and what was changed before it already is put back.
     async fn not_started(&self, change: &Change<'_>, records: &Records<'_>, problem: Problem) -> Problem {
         if change.held.lock.check().is_err() {
             return problem;
         }
+        let (mode, quiet) = (Mode { force: true, ..Mode::default() }, Events::none());
         if let Some(service) = change.previous.as_ref().and_then(|previous| previous.service.as_ref())
-            && let Err(second) = self.apply(service, None, Mode { force: true, ..Mode::default() }, &Events::none()).await
+            && let Err(second) = self.apply(service, None, mode, &quiet).await
         {
             tracing::warn!(%second, "the service was not put back");
         }
-        if let Err(second) = records.delete(change.release.revision).await {
+        if let Some(previous) = &change.previous
+            && let Err(second) = self.put_back_others(change, previous).await
+        {
+            tracing::warn!(%second, "the other manifests were not put back");
+        }
+        let dropped =
+            change.live.autoscaler.as_ref().filter(|live| change.objects.autoscaler.is_none() && is_ours(&live.metadata, change.name));
+        if let Some(autoscaler) = dropped.map(diff::autoscaler_snapshot)
+            && let Err(second) = self.apply(&autoscaler, None, mode, &quiet).await
+        {
+            tracing::warn!(%second, "the autoscaler was not put back");
+        }
+        if let Err(second) = records.withdraw(&change.release, &change.known).await {
             tracing::warn!(%second, "the record of a release that did not start stays");
         }
         problem
@@ -277,15 +280,25 @@ impl Cluster {
         change.release.outcome = Outcome::Succeeded;
         change.release.seconds = Some(seconds);
         // the pods are up: a record that cannot be written must not turn that into a failure
+        // of the last good release, and of those after it that were killed half-way
+        let since = change.previous.as_ref().map_or(0, |previous| previous.revision);
+        let before: Vec<_> = change.known.iter().filter(|known| known.revision >= since).flat_map(|known| known.others.clone()).collect();
+        if let Err(problem) = self.drop_outgrown(&before, &change.release.others, change.name, change.held.events).await {
+            change.held.events.warning(format!("what the release does not have any more was not removed: {problem}"), problem.hint.clone());
+        }
         if let Err(problem) = self.complete(change, records).await {
             change.held.events.warning(format!("the release's record was not completed: {problem}"), problem.hint.clone());
         }
         self.look_around(change, rollout).await;
+        let replicas = rollout.progress().desired;
+        if replicas == 0 {
+            change.held.events.note("scaled to 0: no pod runs, so nothing of this release was tried; shipway scale brings pods back");
+        }
         Ok(Released {
             revision: change.release.revision,
             previous: change.previous.as_ref().map(|previous| previous.revision),
             restores: change.release.restores,
-            replicas: rollout.progress().desired,
+            replicas,
             url: service.as_ref().and_then(|service| super::status::url(service, rollout.pods().map(|pod| &pod.pod))),
             seconds,
         })
@@ -293,9 +306,9 @@ impl Cluster {
 
     /// Says what is not well beside a rollout that is done.
     async fn look_around(&self, change: &Change<'_>, rollout: &Rollout) {
-        for stuck in rollout.stuck(Timestamp::now()) {
-            let pods = format!("kubectl -n {} describe pod {}", self.namespace, stuck.name);
-            change.held.events.warning(stuck.to_string(), format!("look at its node and finalizers: {pods}"));
+        let pods: Vec<Pod> = rollout.pods().map(|pod| pod.pod.clone()).collect();
+        for stuck in self.stuck_of(&pods).await.unwrap_or_default() {
+            change.held.events.warning(stuck.words(), stuck.hint());
         }
         if change.objects.autoscaler.is_some()
             && let Ok(Some(autoscaler)) = self.get::<HorizontalPodAutoscaler>(change.name).await
@@ -310,10 +323,14 @@ impl Cluster {
         records.update(&change.release).await?;
         let mut all = change.known.clone();
         all.push(change.release.clone());
-        for revision in prunable(&all) {
-            records.delete(revision).await?;
-        }
-        Ok(())
+        records.prune(&all, change.history, Some(change.release.revision)).await
+    }
+}
+
+/// Says that a manual scale is kept.
+pub(super) fn say_scale(live: Option<&Deployment>, events: &Events) {
+    if let Some(scale) = live.and_then(scale::manual) {
+        events.note(format!("{}: that stays; shipway scale --reset gives the number back to the settings", scale.words()));
     }
 }
 

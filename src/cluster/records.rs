@@ -17,7 +17,7 @@ use crate::domain::{
     digest::Digest,
     manifests::{MANAGER, keys, label_value},
     problem::{Problem, Result},
-    release::Release,
+    release::{Release, prunable, unneeded_config},
 };
 
 const KIND: &str = "shipway.dev/record";
@@ -37,16 +37,8 @@ impl<'a> Records<'a> {
 
     /// All of them, oldest first; one that cannot be read is left out with a word in the log.
     pub async fn list(&self) -> Result<Vec<Release>> {
-        let selector = format!("{KIND}=release,{}={}", keys::INSTANCE, label_value(self.application));
-        let params = ListParams::default().labels(&selector);
+        let params = ListParams::default().labels(&selector(self.application));
         let found = self.cluster.call(("list", "configmaps", self.application), self.api.list(&params)).await?;
-        let read = |map: &ConfigMap| match serde_json::from_str(map.data.as_ref()?.get(FILE)?) {
-            Ok(release) => Some(release),
-            Err(error) => {
-                tracing::warn!(%error, record = map.metadata.name, "a release record cannot be read");
-                None
-            }
-        };
         let mut releases: Vec<Release> = found.items.iter().filter_map(read).collect();
         releases.sort_by_key(|release| release.revision);
         Ok(releases)
@@ -81,6 +73,27 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Deletes the records that need not be kept, and before each the configuration that goes with the last of them.
+    pub async fn prune(&self, all: &[Release], kept: usize, live: Option<u64>) -> Result<()> {
+        let going = prunable(all, kept, live);
+        for config in unneeded_config(&going, all) {
+            self.cluster.delete_config(&config).await?;
+        }
+        for release in going {
+            self.delete(release.revision).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back a record whose release did not begin, with the configuration that only it has.
+    pub async fn withdraw(&self, release: &Release, others: &[Release]) -> Result<()> {
+        let others: Vec<Release> = others.iter().filter(|other| other.revision != release.revision).cloned().collect();
+        for config in unneeded_config(&[release], &others) {
+            self.cluster.delete_config(&config).await?;
+        }
+        self.delete(release.revision).await
+    }
+
     fn name(&self, revision: u64) -> String {
         format!("shipway-{}-r{revision}", self.application)
     }
@@ -101,9 +114,32 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Hash of the pod template: two Deployments with the same one run the same pods.
+/// The label selector of an application's records.
+pub fn selector(application: &str) -> String {
+    format!("{KIND}=release,{}={}", keys::INSTANCE, label_value(application))
+}
+
+/// The release in a record; one that cannot be read is left out with a word in the log.
+pub fn read(map: &ConfigMap) -> Option<Release> {
+    match serde_json::from_str(map.data.as_ref()?.get(FILE)?) {
+        Ok(release) => Some(release),
+        Err(error) => {
+            tracing::warn!(%error, record = map.metadata.name, "a release record cannot be read");
+            None
+        }
+    }
+}
+
+/// Hash of the pod template: two Deployments with the same one run the same pods, restarted by hand or not.
 pub fn spec_hash(deployment: &Deployment) -> String {
-    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let mut template = deployment.spec.as_ref().map(|spec| spec.template.clone());
+    if let Some(metadata) = template.as_mut().and_then(|template| template.metadata.as_mut()) {
+        metadata.annotations = metadata.annotations.take().map(|mut annotations| {
+            annotations.remove(keys::RESTARTED);
+            annotations
+        });
+        metadata.annotations = metadata.annotations.take().filter(|annotations| !annotations.is_empty());
+    }
     let text = serde_json::to_vec(&template).unwrap_or_default();
     Digest::from_sha256(&Sha256::digest(&text)).hex()[..16].to_string()
 }

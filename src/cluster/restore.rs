@@ -6,17 +6,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    apply::Mode,
+    apply::kept,
     connect::Cluster,
     lock::lost,
     problem,
     publish::Change,
+    put::Put,
     records::Records,
     watch::{Ended, Watch},
 };
 use crate::domain::{
     event::Event,
-    manifests::{is_ours, keys, label_value},
     problem::{Code, Evidence, EvidenceKind, Problem, Result},
     release::{Outcome, Release},
     rollout::{Budgets, Rollout},
@@ -35,7 +35,7 @@ impl Cluster {
             None => (self.left_in_place(change, problem), Outcome::Failed),
             Some(previous) => {
                 change.held.events.emit(Event::RollingBack { revision: previous.revision, because: problem.message.clone() });
-                let limit = if cancelled { GRACE } else { change.timeout };
+                let limit = if cancelled { GRACE.min(change.back_timeout) } else { change.back_timeout };
                 match self.restore_within(change, &previous, limit).await {
                     Ok(()) => (restored(problem, &previous), Outcome::RolledBack),
                     Err(second) => (both(problem, second, &previous, change.name, &self.namespace, rollout), Outcome::Failed),
@@ -52,12 +52,9 @@ impl Cluster {
     }
 
     fn left_in_place(&self, change: &Change<'_>, problem: Problem) -> Problem {
-        let (name, namespace) = (change.name, &self.namespace);
-        let remove =
-            format!("kubectl -n {namespace} delete deployment,service,horizontalpodautoscaler -l {}={}", keys::INSTANCE, label_value(name));
         let hint = format!(
-            "{}; there is no good release to go back to, so it is left in place: publish again, or remove it with {remove}",
-            problem.hint
+            "{}; there is no good release to go back to, so it is left in place: publish again, or take {} out of namespace {} with shipway remove",
+            problem.hint, change.name, self.namespace
         );
         problem.hint(hint).unrestored()
     }
@@ -68,32 +65,30 @@ impl Cluster {
     }
 
     async fn restore(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
-        change.held.lock.check()?;
+        let held = change.held;
+        held.lock.check()?;
+        self.check_config(previous.config.as_ref(), previous.revision).await?;
         let live = self.live(change.name).await?;
-        let mode = Mode { force: true, ..Mode::default() };
-        let deployment = self.apply_deployment(&previous.deployment, live.deployment.as_ref(), mode, change.held.events).await?;
-        match (&previous.service, &live.service) {
-            (Some(service), live) => drop(self.apply(service, live.as_ref(), mode, change.held.events).await?),
-            (None, Some(live)) if is_ours(&live.metadata, change.name) => self.delete(live, change.held.events).await?,
-            _ => {}
-        }
-        match &previous.autoscaler {
-            Some(autoscaler) => drop(self.apply(autoscaler, live.autoscaler.as_ref(), mode, change.held.events).await?),
-            None => self.drop_ours(&live, change.name, change.held.events).await?,
-        }
+        self.put_back_others(change, previous).await?;
+        let objects = kept(previous.objects(), &live);
+        let put = Put { name: change.name, objects: &objects, live: &live, others: &[], force: true, back: true, held };
+        let placed = self.put(&put).await?;
         let never = CancellationToken::new();
         let watch = Watch {
-            deployment: &deployment,
+            deployment: &placed.deployment,
             service: previous.service.is_some(),
-            budgets: Budgets { timeout: limit, ..Budgets::default() },
-            lock: change.held.lock,
-            events: change.held.events,
+            budgets: Budgets { timeout: limit, ..change.budgets.clone() },
+            lock: held.lock,
+            events: held.events,
             cancel: &never,
         };
-        match Box::pin(self.watch(&watch)).await?.0 {
-            Ended::Done => Ok(()),
-            Ended::Doomed(finding) => Err(problem::doomed(&finding)),
-            Ended::LockLost | Ended::Cancelled => Err(lost(change.name)),
+        match Box::pin(self.watch(&watch)).await? {
+            (Ended::Done, _) => Ok(()),
+            (Ended::Doomed(finding), rollout) => {
+                let gathered = Box::pin(self.gather(&rollout, *finding, &change.evidence.join("rollback"))).await;
+                Err(Problem { evidence: gathered.evidence, ..problem::doomed(&gathered.finding) })
+            }
+            (Ended::LockLost | Ended::Cancelled, _) => Err(lost(change.name)),
         }
     }
 }
@@ -108,8 +103,8 @@ fn both(problem: Problem, second: Problem, previous: &Release, name: &str, names
     let message = format!("{}; going back to revision {} failed, too: {}", problem.message, previous.revision, second.message);
     let old = rollout.pods().filter(|pod| pod.is_ready()).count();
     let mut evidence = problem.evidence;
-    evidence.extend(second.evidence);
     evidence.push(Evidence { kind: EvidenceKind::Event, source: "rollback".to_string(), text: second.message });
+    evidence.extend(second.evidence.into_iter().map(|seen| Evidence { source: format!("rollback: {}", seen.source), ..seen }));
     let hint =
         format!("look at what runs now ({old} pods were ready before going back): kubectl -n {namespace} describe deployment {name}");
     Problem { message, evidence, hint, ..Problem::new(problem.code, "") }.unrestored()

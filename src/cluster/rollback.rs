@@ -1,119 +1,162 @@
 //! A rollback that the owner asks for: a recorded release becomes the next one, watched and verified as a publish is.
 
-use std::{path::PathBuf, time::Duration};
-
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Released,
+    Errand, Released,
+    apply::{Live, kept, restarted},
     connect::Cluster,
     lock::Wanted,
-    publish::{Change, Held},
+    publish::{Change, Held, say_scale},
     records::{Records, spec_hash},
 };
 use crate::domain::{
     event::Events,
     manifests::{is_ours, keys},
     problem::{Code, Problem, Result},
-    release::{Outcome, Release, Sequence, next_revision, position, rollback_target},
+    release::{Cause, Outcome, Position, Release, next_revision, position, rollback_target},
 };
 
 /// One rollback.
 pub struct Rollback {
-    /// Name of the Deployment.
-    pub name: String,
+    pub errand: Errand,
     /// The revision to go back to; None: the last good one that does not run already.
     pub to: Option<u64>,
-    /// Limit of the rollout.
-    pub timeout: Duration,
-    pub author: Option<String>,
-    pub job_url: Option<String>,
-    /// As for a publish.
-    pub lock_wait: Duration,
-    pub lock_ttl: Duration,
-    pub holder: String,
-    pub evidence: PathBuf,
+}
+
+/// An application of ours as it is found under the lock.
+pub(super) struct Running {
+    pub live: Live,
+    pub deployment: Deployment,
+    pub at: Position,
+    pub known: Vec<Release>,
+}
+
+impl Running {
+    /// The record of what runs.
+    pub fn release(&self) -> Option<&Release> {
+        self.known.iter().find(|release| Some(release.revision) == self.at.revision)
+    }
 }
 
 impl Cluster {
     /// Makes a recorded release the next one. The sequence stays where it is, so that a pipeline which was overtaken before stays so.
-    /// Fails with `nothing-to-roll-back-to` or `revision-unknown` before anything is changed.
+    /// Fails with `nothing-to-roll-back-to`, `revision-unknown` or `config-missing` before anything is changed.
     pub async fn rollback(&self, rollback: &Rollback, events: &Events, cancel: &CancellationToken) -> Result<Released> {
+        self.locked(&rollback.errand, events, cancel, async |cluster, held| {
+            let change = Box::pin(cluster.choose(rollback, held)).await?;
+            Box::pin(cluster.carry_out(change)).await
+        })
+        .await
+    }
+
+    /// Does something under the application's lock, by a connection that changes nothing once it is lost.
+    pub(super) async fn locked<T>(
+        &self,
+        errand: &Errand,
+        events: &Events,
+        cancel: &CancellationToken,
+        work: impl AsyncFnOnce(&Cluster, Held<'_>) -> Result<T>,
+    ) -> Result<T> {
         let began = Instant::now();
-        let name = &rollback.name;
-        let wanted = Wanted { application: name, holder: &rollback.holder, wait: rollback.lock_wait, ttl: rollback.lock_ttl };
+        let wanted = Wanted { application: &errand.name, holder: &errand.holder, wait: errand.lock_wait, ttl: errand.lock_ttl };
         let lock = self.lock(&wanted, events, cancel).await?;
-        let result = match Box::pin(self.choose(rollback, Held { lock: &lock, events, cancel, began })).await {
-            Ok(change) => Box::pin(self.carry_out(change)).await,
-            Err(problem) => Err(problem),
-        };
+        let fenced = self.under(&lock);
+        let result = Box::pin(work(&fenced, Held { lock: &lock, events, cancel, began })).await;
         lock.release().await;
         result
     }
 
-    async fn choose<'a>(&self, rollback: &'a Rollback, held: Held<'a>) -> Result<Change<'a>> {
-        let name = &rollback.name;
+    /// Reads the application; fails with `not-published` where there is none of ours.
+    pub(super) async fn running(&self, name: &str, held: Held<'_>) -> Result<Running> {
         let live = self.live(name).await?;
-        let deployment = live.deployment.as_ref().filter(|deployment| is_ours(&deployment.metadata, name));
-        let Some(deployment) = deployment else {
-            return Err(Problem::new(
-                Code::NotPublished,
-                format!("there is no deployment {name} of shipway's in namespace {}", self.namespace),
-            ));
+        let Some(deployment) = live.deployment.clone().filter(|deployment| is_ours(&deployment.metadata, name)) else {
+            let message = format!("there is no deployment {name} of shipway's in namespace {}", self.namespace);
+            return Err(Problem::new(Code::NotPublished, message));
         };
         let at = position(&deployment.metadata);
-        let records = Records::new(self, name);
-        let known = self.known(&records, Some(deployment), &at, held.events).await?;
-        let running = known.iter().find(|release| Some(release.revision) == at.revision);
-        let target = rollback_target(&known, &at, running.map(|release| release.spec_hash.as_str()), rollback.to)?;
+        let known = self.known(&Records::new(self, name), Some(&deployment), &at, held.events).await?;
+        Ok(Running { live, deployment, at, known })
+    }
+
+    async fn choose<'a>(&self, rollback: &'a Rollback, held: Held<'a>) -> Result<Change<'a>> {
+        let errand = &rollback.errand;
+        let running = self.running(&errand.name, held).await?;
+        let current = running.release();
+        let target = rollback_target(&running.known, &running.at, current.map(|release| release.spec_hash.as_str()), rollback.to)?;
         let chosen = if rollback.to.is_some() { "as asked for" } else { "the last good one that does not run already" };
         let (revision, version, image) = (target.revision, &target.version, &target.image);
+        self.check_config(target.config.as_ref(), revision).await?;
         held.events.note(format!("rolling back to revision {revision} ({chosen}): version {version}, {image}"));
-        let release = next(target, rollback, next_revision(&known, &at), at.sequence.clone());
+        let mut release = next(target, errand, &running, restarted(&running.deployment));
+        (release.cause, release.restores) = (Cause::Rollback, Some(revision));
+        self.begin(errand, running, release, true, held).await
+    }
+
+    /// Writes the intent down, and makes the change of it.
+    pub(super) async fn begin<'a>(
+        &self,
+        errand: &'a Errand,
+        running: Running,
+        release: Release,
+        force: bool,
+        held: Held<'a>,
+    ) -> Result<Change<'a>> {
+        let others = self.recorded_others(&release).await?;
         held.lock.check()?;
-        records.create(&release).await?;
-        let previous = running.filter(|release| release.outcome == Outcome::Succeeded).cloned();
-        let objects = release.objects();
+        Records::new(self, &errand.name).create(&release).await?;
+        say_scale(Some(&running.deployment), held.events);
+        let previous = running.release().filter(|release| release.outcome == Outcome::Succeeded).cloned();
         Ok(Change {
-            name,
-            objects,
+            name: &errand.name,
+            objects: kept(release.objects(), &running.live),
+            others,
             release,
             previous,
             pull_secret: None,
-            force: true,
-            timeout: rollback.timeout,
-            evidence: &rollback.evidence,
-            live,
-            known,
+            config: None,
+            force,
+            timeout: errand.timeout,
+            budgets: errand.budgets.clone(),
+            back_timeout: errand.timeout,
+            history: errand.history,
+            evidence: &errand.evidence,
+            live: running.live,
+            known: running.known,
             held,
         })
     }
 }
 
-/// The release that a rollback makes: what the old one applied, stamped anew.
-fn next(target: &Release, rollback: &Rollback, revision: u64, sequence: Option<Sequence>) -> Release {
+/// The release after what runs: what `target` applied, stamped anew; `restarted` is when its pods were last restarted by hand.
+pub(super) fn next(target: &Release, errand: &Errand, running: &Running, restarted: Option<String>) -> Release {
+    let (revision, sequence) = (next_revision(&running.known, &running.at), running.at.sequence.clone());
     let mut deployment = target.deployment.clone();
     let annotations = deployment.metadata.annotations.get_or_insert_default();
     annotations.insert(keys::REVISION.to_string(), revision.to_string());
-    let counted = sequence.as_ref().map(Sequence::to_string);
-    for (key, value) in [(keys::SEQUENCE, &counted), (keys::JOB, &rollback.job_url), (keys::AUTHOR, &rollback.author)] {
+    let counted = sequence.as_ref().map(ToString::to_string);
+    for (key, value) in [(keys::SEQUENCE, &counted), (keys::JOB, &errand.job_url), (keys::AUTHOR, &errand.author)] {
         match value {
             Some(value) => drop(annotations.insert(key.to_string(), value.clone())),
             None => drop(annotations.remove(key)),
         }
+    }
+    if let (Some(at), Some(spec)) = (restarted, deployment.spec.as_mut()) {
+        let template = spec.template.metadata.get_or_insert_default();
+        template.annotations.get_or_insert_default().insert(keys::RESTARTED.to_string(), at);
     }
     Release {
         revision,
         sequence,
         outcome: Outcome::Pending,
         problem: None,
-        author: rollback.author.clone(),
-        job_url: rollback.job_url.clone(),
+        author: errand.author.clone(),
+        job_url: errand.job_url.clone(),
         started: Timestamp::now().to_string(),
         seconds: None,
-        restores: Some(target.revision),
+        restores: None,
         spec_hash: spec_hash(&deployment),
         deployment,
         ..target.clone()

@@ -4,44 +4,80 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{Pod, Service},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, api::ListParams};
 
-use super::{connect::Cluster, records::Records};
+use super::{apply::Live, connect::Cluster, records::Records};
 use crate::domain::{
+    config::ConfigReference,
     manifests::{is_ours, keys},
     problem::{Code, Problem, Result},
     release::{Release, position},
     rollout::{Progress, state},
-    status::{AutoscaleStatus, PodStatus, RevisionStatus, Status},
+    scale::manual,
+    status::{AutoscaleStatus, DisruptionStatus, History, PodStatus, RevisionStatus, Status},
 };
 
 impl Cluster {
     /// Reads what runs of the application of this name. Fails with `not-published` when there is nothing.
     pub async fn status(&self, name: &str) -> Result<Status> {
         let live = self.live(name).await?;
-        let Some(deployment) = live.deployment else {
+        let Some(deployment) = &live.deployment else {
             return Err(Problem::new(Code::NotPublished, format!("there is no deployment {name} in namespace {}", self.namespace)));
         };
         let releases = Records::new(self, name).list().await?;
-        let pods = self.pods(&deployment).await?;
-        Ok(Status {
+        let pods = self.pods(deployment).await?;
+        let stuck = self.stuck_of(&pods).await?;
+        Ok(Status { stuck, ..status_of(name, &live, &pods, releases) })
+    }
+
+    /// The recorded releases. Fails with `not-published` when there is none.
+    pub async fn history(&self, name: &str) -> Result<History> {
+        let (records, deployment) = (Records::new(self, name), self.get::<Deployment>(name).await?);
+        let releases = records.list().await?;
+        if releases.is_empty() {
+            let message = format!("there is no record of a release of {name} in namespace {}", self.namespace);
+            return Err(Problem::new(Code::NotPublished, message));
+        }
+        Ok(History {
             namespace: self.namespace.clone(),
+            name: name.to_string(),
+            live: deployment.and_then(|deployment| position(&deployment.metadata).revision),
             revisions: releases.into_iter().rev().map(revision).collect(),
-            autoscale: live.autoscaler.as_ref().map(autoscale),
-            url: live.service.as_ref().and_then(|service| url(service, pods.iter())),
-            pods: pods.iter().map(pod).collect(),
-            ..of_deployment(name, &deployment)
         })
     }
 
-    async fn pods(&self, deployment: &Deployment) -> Result<Vec<Pod>> {
-        let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
-        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    pub(super) async fn pods(&self, deployment: &Deployment) -> Result<Vec<Pod>> {
+        let selector = selector(deployment);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let pods = self.call(("list", "pods", &selector), api.list(&ListParams::default().labels(&selector))).await?;
         Ok(pods.items)
     }
+}
+
+/// All of it from objects that were read.
+pub(super) fn status_of(name: &str, live: &Live, pods: &[Pod], releases: Vec<Release>) -> Status {
+    let deployment = live.deployment.clone().unwrap_or_default();
+    let at = position(&deployment.metadata);
+    let current = releases.iter().find(|release| Some(release.revision) == at.revision);
+    Status {
+        namespace: deployment.metadata.namespace.clone().unwrap_or_default(),
+        config: current.and_then(|release| release.config.as_ref()).map(ConfigReference::object),
+        autoscale: live.autoscaler.as_ref().map(autoscale),
+        disruption: live.disruption.as_ref().map(disruption),
+        scale: manual(&deployment),
+        url: live.service.as_ref().and_then(|service| url(service, pods.iter())),
+        pods: pods.iter().map(pod).collect(),
+        revisions: releases.into_iter().rev().map(revision).collect(),
+        ..of_deployment(name, &deployment)
+    }
+}
+
+/// The label selector of a Deployment's pods.
+pub(super) fn selector(deployment: &Deployment) -> String {
+    let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// Where the application answers, as well as it is known from inside the namespace.
@@ -78,7 +114,6 @@ fn of_deployment(name: &str, deployment: &Deployment) -> Status {
     let status = deployment.status.as_ref();
     let container = spec.and_then(|spec| spec.template.spec.as_ref()?.containers.first());
     Status {
-        namespace: String::new(),
         name: name.to_string(),
         ours: is_ours(&deployment.metadata, name),
         image: container.and_then(|container| container.image.clone()).unwrap_or_default(),
@@ -94,10 +129,7 @@ fn of_deployment(name: &str, deployment: &Deployment) -> Status {
             ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
             available: status.and_then(|status| status.available_replicas).unwrap_or(0),
         },
-        pods: Vec::new(),
-        autoscale: None,
-        revisions: Vec::new(),
-        url: None,
+        ..Status::default()
     }
 }
 
@@ -126,7 +158,32 @@ fn autoscale(autoscaler: &HorizontalPodAutoscaler) -> AutoscaleStatus {
     }
 }
 
+fn disruption(budget: &PodDisruptionBudget) -> DisruptionStatus {
+    let status = budget.status.clone().unwrap_or_default();
+    let number = |count: Option<i32>| count.unwrap_or(0);
+    DisruptionStatus {
+        allowed: number(status.disruptions_allowed),
+        healthy: number(status.current_healthy),
+        wanted: number(status.desired_healthy),
+    }
+}
+
 fn revision(release: Release) -> RevisionStatus {
-    let Release { revision, outcome, problem, image, version, commit, author, job_url, started, seconds, restores, .. } = release;
-    RevisionStatus { revision, outcome, problem, image, version, commit, author, job_url, started, seconds, restores }
+    RevisionStatus {
+        revision: release.revision,
+        cause: release.cause,
+        outcome: release.outcome,
+        problem: release.problem,
+        image: release.image,
+        version: release.version,
+        commit: release.commit,
+        author: release.author,
+        job_url: release.job_url,
+        started: release.started,
+        seconds: release.seconds,
+        restores: release.restores,
+        sequence: release.sequence,
+        spec: release.spec_hash,
+        config: release.config.map(|config| config.hash),
+    }
 }

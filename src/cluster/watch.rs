@@ -28,7 +28,7 @@ use super::{connect::Cluster, lock::Lock, problem};
 use crate::domain::{
     event::{Event, Events},
     problem::{Code, Problem, Result},
-    rollout::{Budgets, Expect, Finding, Judgement, Progress, Rollout, Verdict, state, uid},
+    rollout::{Budgets, Expect, Finding, Judgement, Progress, Rollout, Verdict, WatchedPod, state, uid},
 };
 
 /// How often it is said what is waited for.
@@ -71,7 +71,7 @@ type Stream = BoxStream<'static, watcher::Result<Seen>>;
 impl Cluster {
     /// Watches until the rollout is done or doomed; the last state seen goes back with it, for the evidence.
     pub(super) async fn watch(&self, watch: &Watch<'_>) -> Result<(Ended, Rollout)> {
-        let expect = Expect { generation: watch.deployment.metadata.generation.unwrap_or(0), service: watch.service };
+        let expect = Expect::of(watch.deployment, watch.service);
         let mut watching = Watching {
             cluster: self,
             watch,
@@ -79,6 +79,7 @@ impl Cluster {
             streams: self.streams(watch),
             listing: BTreeMap::new(),
             listed: BTreeSet::new(),
+            there: false,
             followed: BTreeSet::new(),
             pods: BTreeMap::new(),
             progress: None,
@@ -126,6 +127,8 @@ struct Watching<'a> {
     /// Uids of a list that is coming in, by kind.
     listing: BTreeMap<&'static str, Vec<String>>,
     listed: BTreeSet<&'static str>,
+    /// The Deployment was in the list that is coming in.
+    there: bool,
     followed: BTreeSet<String>,
     /// What was last said of each pod: name, state, ready.
     pods: BTreeMap<String, (String, String, bool)>,
@@ -181,10 +184,18 @@ impl Watching<'_> {
         let at = self.began.elapsed();
         match seen {
             Seen::Deployment(change) => match change {
-                Change::Apply(deployment) | Change::InitApply(deployment) => self.rollout.see_deployment(Some(deployment)),
-                Change::Delete(_) => self.rollout.see_deployment(None),
-                Change::Init => {}
-                Change::InitDone => drop(self.listed.insert("deployment")),
+                Change::Apply(deployment) | Change::InitApply(deployment) => {
+                    self.there = true;
+                    self.rollout.see_deployment(Some(deployment), at);
+                }
+                Change::Delete(_) => self.rollout.see_deployment(None, at),
+                Change::Init => self.there = false,
+                Change::InitDone => {
+                    if !self.there {
+                        self.rollout.see_deployment(None, at);
+                    }
+                    self.listed.insert("deployment");
+                }
             },
             Seen::Set(change) => {
                 if let Some(set) = self.track("set", change, Rollout::keep_sets) {
@@ -285,12 +296,19 @@ impl Watching<'_> {
 
     /// Events are read of pods in trouble alone, each by a watch on that one pod.
     fn follow(&mut self) {
+        let present: BTreeSet<&str> = self.rollout.pods().map(WatchedPod::uid).collect();
+        self.followed.retain(|uid| present.contains(uid.as_str()));
         for (uid, _) in self.rollout.troubled(self.began.elapsed()) {
-            if self.followed.len() >= FOLLOWED || !self.followed.insert(uid.clone()) {
+            if self.followed.contains(&uid) {
                 continue;
+            }
+            if self.followed.len() >= FOLLOWED {
+                self.rollout.follows_only(self.followed.iter().cloned().collect());
+                return;
             }
             let config = Config::default().fields(&format!("involvedObject.uid={uid}"));
             self.streams.push(self.cluster.stream(config, Seen::Event));
+            self.followed.insert(uid);
         }
     }
 }

@@ -37,8 +37,12 @@ pub enum Form {
 pub struct ImageFacts {
     /// `JAVA_VERSION` of the image's environment.
     pub java_version: Option<String>,
+    /// `JAVA_HOME` of the image's environment.
+    pub java_home: Option<String>,
     /// `User` of the image: a number or name, with an optional group.
     pub user: Option<String>,
+    /// What the image is built for, as `linux/amd64` or `linux/arm64/v8`; empty: not known.
+    pub platforms: Vec<String>,
 }
 
 impl Application {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
-        PodSecurityContext, Probe as ContainerProbe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, SleepAction,
-        TCPSocketAction,
+        Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext,
+        Probe as ContainerProbe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, SleepAction, TCPSocketAction,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
@@ -44,6 +43,7 @@ pub fn application(workload: &Workload, name: &str, native_sleep: bool) -> Resul
         readiness_probe: probe("readiness", workload.probes.readiness.as_ref())?,
         liveness_probe: probe("liveness", workload.probes.liveness.as_ref())?,
         lifecycle: drain(workload, native_sleep),
+        volume_mounts: workload.config.as_ref().map(|config| vec![config.volume_mount()]),
         security_context: restricted.then(container_security),
         ..Container::default()
     })
@@ -163,13 +163,7 @@ fn custom(which: &str, value: &serde_json::Value) -> Result<ContainerProbe> {
 
 fn drain(workload: &Workload, native_sleep: bool) -> Option<Lifecycle> {
     let seconds = i64::try_from(workload.rolling.drain.as_secs()).ok().filter(|seconds| *seconds > 0)?;
-    let sleep = if native_sleep {
-        LifecycleHandler { sleep: Some(SleepAction { seconds }), ..LifecycleHandler::default() }
-    } else if workload.image_has_sleep {
-        let command = vec!["sleep".to_string(), seconds.to_string()];
-        LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
-    } else {
-        return None;
-    };
+    // An older cluster would need a program of the image for it, and most Java images have none that can be relied upon.
+    let sleep = native_sleep.then(|| LifecycleHandler { sleep: Some(SleepAction { seconds }), ..LifecycleHandler::default() })?;
     Some(Lifecycle { pre_stop: Some(sleep), post_start: None, stop_signal: None })
 }

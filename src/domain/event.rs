@@ -26,6 +26,8 @@ pub enum Event {
     ImagePushed { reference: String, digest: Digest },
     /// An object of the cluster was changed (or was found as it should be).
     Applied { kind: String, name: String, change: Change },
+    /// How an object that was there is now different; `text` is a unified difference, `image` and `replicas` are a Deployment's before.
+    Difference { kind: String, name: String, text: String, image: Option<String>, replicas: Option<i32> },
     /// A pod of the rollout came, changed or went.
     Pod { name: String, state: String, ready: bool, old: bool },
     /// How far the rollout is.

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
-        autoscaling::v2::{
-            CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
-            ResourceMetricSource,
-        },
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{PodSpec, PodTemplateSpec, Service, ServicePort, ServiceSpec},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta},
@@ -17,11 +15,15 @@ use k8s_openapi::{
     },
 };
 
+use serde_json::Value;
+
 use super::{
+    compose::compose,
     containers,
     problem::{Code, Problem, Result},
     release::Sequence,
-    workload::{Autoscale, Rolling, Security, Workload},
+    scaling,
+    workload::{Rolling, Security, Workload},
 };
 
 /// Value of the managed-by label, and the field manager of every apply.
@@ -44,6 +46,12 @@ pub mod keys {
     pub const JOB: &str = "shipway.dev/job";
     pub const AUTHOR: &str = "shipway.dev/author";
     pub const ENVIRONMENT: &str = "shipway.dev/environment";
+    /// On a Deployment that others made and Shipway took over.
+    pub const ADOPTED: &str = "shipway.dev/adopted";
+    /// On the Deployment: a number of pods that was asked for by hand.
+    pub const SCALE: &str = "shipway.dev/scale";
+    /// On the pods: when they were last restarted by hand.
+    pub const RESTARTED: &str = "shipway.dev/restarted";
     /// Set by the Deployment controller on Deployments and ReplicaSets.
     pub const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
 }
@@ -54,6 +62,16 @@ pub struct Objects {
     pub deployment: Deployment,
     pub service: Option<Service>,
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// The user's other manifests, in the order of applying.
+    pub others: Vec<Value>,
+    pub disruption: Option<PodDisruptionBudget>,
+}
+
+impl Objects {
+    /// A Deployment and nothing else.
+    pub fn of(deployment: Deployment) -> Self {
+        Objects { deployment, service: None, autoscaler: None, disruption: None, others: Vec::new() }
+    }
 }
 
 /// Which release this is; written on the Deployment only, so that pods do not restart when nothing of theirs changes.
@@ -76,23 +94,28 @@ pub struct Surroundings {
     pub selector: Option<BTreeMap<String, String>>,
     /// Name of the application's container in the live Deployment.
     pub container: Option<String>,
+    /// When the live pods were restarted by hand: it stays, so that the next publish does not restart them again.
+    pub restarted: Option<String>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Surroundings { native_sleep: true, selector: None, container: None }
+        Surroundings { native_sleep: true, selector: None, container: None, restarted: None }
     }
 }
 
-/// Makes the objects. `replicas` is set only when the workload names a number.
-/// Fails with `manifest-invalid` when a custom probe or a quantity cannot be read.
+/// Makes the objects, with the user's own manifests and patches. `replicas` is set only when the workload or a manifest names a number.
+/// Fails with `manifest-invalid` when a custom probe, a quantity, a manifest or a patch cannot be used.
 pub fn objects(workload: &Workload, stamp: &Stamp, around: &Surroundings) -> Result<Objects> {
     let selector = around.selector.clone().unwrap_or_else(|| selector(workload));
-    Ok(Objects {
+    let generated = Objects {
         deployment: deployment(workload, stamp, around, &selector)?,
         service: service(workload, &selector),
-        autoscaler: workload.autoscale.as_ref().map(|autoscale| autoscaler(workload, autoscale)),
-    })
+        autoscaler: workload.autoscale.as_ref().map(|autoscale| scaling::autoscaler(workload, autoscale, metadata(workload))),
+        disruption: workload.disruption.as_ref().map(|disruption| scaling::budget(disruption, &selector, metadata(workload))),
+        others: Vec::new(),
+    };
+    if workload.custom.is_empty() { Ok(generated) } else { compose(generated, workload, stamp) }
 }
 
 /// The labels that select the pods: the object's own name alone, because a selector can never be changed.
@@ -121,7 +144,7 @@ pub fn common_labels(workload: &Workload) -> BTreeMap<String, String> {
 }
 
 /// Labels of the pods: nothing that changes from release to release when the same thing runs.
-fn pod_labels(workload: &Workload) -> BTreeMap<String, String> {
+pub(super) fn pod_labels(workload: &Workload) -> BTreeMap<String, String> {
     let mut labels = workload.labels.clone();
     labels.extend([
         (keys::NAME.to_string(), label_value(&workload.app)),
@@ -162,7 +185,7 @@ fn deployment(workload: &Workload, stamp: &Stamp, around: &Surroundings, selecto
     })
 }
 
-fn stamps(workload: &Workload, stamp: &Stamp) -> BTreeMap<String, String> {
+pub(super) fn stamps(workload: &Workload, stamp: &Stamp) -> BTreeMap<String, String> {
     let optional = [
         (keys::REVISION, (stamp.revision > 0).then(|| stamp.revision.to_string())),
         (keys::SEQUENCE, stamp.sequence.as_ref().map(Sequence::to_string)),
@@ -195,9 +218,12 @@ fn template(workload: &Workload, around: &Surroundings, selector: &BTreeMap<Stri
     labels.extend(selector.clone());
     let name = around.container.as_deref().unwrap_or(containers::NAME);
     let drain = i64::try_from(workload.rolling.drain.as_secs()).unwrap_or(0);
+    let mut annotations = workload.annotations.clone();
+    annotations.extend(around.restarted.clone().map(|at| (keys::RESTARTED.to_string(), at)));
     Ok(PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels), annotations: some(workload.annotations.clone()), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta { labels: Some(labels), annotations: some(annotations), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
+            volumes: workload.config.as_ref().map(|config| vec![config.volume(&workload.name)]),
             containers: vec![containers::application(workload, name, around.native_sleep)?],
             security_context: matches!(workload.security, Security::Restricted).then(|| containers::pod_security(workload.user)),
             service_account_name: workload.service_account.clone(),
@@ -231,36 +257,6 @@ fn service(workload: &Workload, selector: &BTreeMap<String, String>) -> Option<S
     })
 }
 
-fn autoscaler(workload: &Workload, autoscale: &Autoscale) -> HorizontalPodAutoscaler {
-    let targets = [("cpu", autoscale.cpu), ("memory", autoscale.memory)];
-    HorizontalPodAutoscaler {
-        metadata: metadata(workload),
-        spec: HorizontalPodAutoscalerSpec {
-            scale_target_ref: CrossVersionObjectReference {
-                api_version: Some("apps/v1".to_string()),
-                kind: "Deployment".to_string(),
-                name: workload.name.clone(),
-            },
-            min_replicas: Some(autoscale.min),
-            max_replicas: autoscale.max,
-            metrics: Some(targets.into_iter().filter_map(|(name, percent)| Some(utilization(name, percent?))).collect()),
-            behavior: None,
-        },
-        status: None,
-    }
-}
-
-fn utilization(resource: &str, percent: i32) -> MetricSpec {
-    MetricSpec {
-        type_: "Resource".to_string(),
-        resource: Some(ResourceMetricSource {
-            name: resource.to_string(),
-            target: MetricTarget { type_: "Utilization".to_string(), average_utilization: Some(percent), ..MetricTarget::default() },
-        }),
-        ..MetricSpec::default()
-    }
-}
-
 /// The rule of both fields of a rolling update: a number, else a percentage.
 pub(super) fn number_or_percent(text: &str) -> IntOrString {
     text.trim().parse().map_or_else(|_| IntOrString::String(text.trim().to_string()), IntOrString::Int)
@@ -281,4 +277,4 @@ pub(super) fn some<K: Ord, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
 
 #[cfg(test)]
 #[path = "manifests_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -3,13 +3,16 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::workload::{Probe, Probes, Resources, SecretKey, Timing};
+use crate::domain::{
+    config::Config,
+    workload::{Autoscale, Disruption, Probe, Probes, Resources, SecretKey, Timing},
+};
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect()
 }
 
-fn workload() -> Workload {
+pub fn workload() -> Workload {
     Workload {
         app: "order-service".to_string(),
         line: "trade".to_string(),
@@ -17,6 +20,7 @@ fn workload() -> Workload {
         namespace: "trade".to_string(),
         name: "orders".to_string(),
         image: format!("registry.test/trade/orders@sha256:{}", "1".repeat(64)).parse().unwrap(),
+        platforms: Vec::new(),
         version: "1a2b".to_string(),
         port: 8080,
         replicas: None,
@@ -40,20 +44,25 @@ fn workload() -> Workload {
             min_ready_seconds: 10,
             timeout: Duration::from_secs(600),
             drain: Duration::from_secs(5),
+            budgets: crate::domain::rollout::Budgets::default(),
         },
         service: Some(crate::domain::workload::ServicePort { port: 80, kind: "ClusterIP".to_string() }),
         autoscale: None,
+        disruption: None,
+        config: None,
         security: Security::Restricted,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         service_account: None,
         pull_secret: None,
         user: Some(10001),
-        image_has_sleep: false,
+        container: None,
+        given: crate::domain::workload::Given::All,
+        custom: crate::domain::custom::Custom::default(),
     }
 }
 
-fn stamp(revision: u64) -> Stamp {
+pub fn stamp(revision: u64) -> Stamp {
     let sequence = Some(Sequence { kind: "gitlab".to_string(), number: 4711 });
     Stamp { revision, sequence, commit: Some("1a2b3c".to_string()), job_url: None, author: Some("Ada".to_string()) }
 }
@@ -128,8 +137,6 @@ fn the_drain_follows_what_cluster_and_image_can() {
     };
     assert_eq!(life(&workload), Value::Null);
     assert!(!containers::can_drain(&workload, false) && containers::can_drain(&workload, true));
-    workload.image_has_sleep = true;
-    assert_eq!(life(&workload), json!({"preStop": {"exec": {"command": ["sleep", "5"]}}}));
     workload.rolling.drain = Duration::ZERO;
     assert_eq!(life(&workload), Value::Null);
     assert!(containers::can_drain(&workload, false));
@@ -140,7 +147,7 @@ fn an_autoscaler_keeps_the_number_out_of_the_deployment() {
     let mut workload = workload();
     workload.replicas = Some(3);
     assert_eq!(deployment(&workload)["spec"]["replicas"], 3);
-    workload.autoscale = Some(Autoscale { min: 2, max: 9, cpu: Some(70), memory: None });
+    workload.autoscale = Some(Autoscale { min: 2, max: 9, cpu: Some(70), ..Autoscale::default() });
     let objects = objects(&workload, &stamp(1), &Surroundings::default()).unwrap();
     assert_eq!(objects.deployment.spec.unwrap().replicas, None);
     let autoscaler = serde_json::to_value(objects.autoscaler.unwrap()).unwrap();
@@ -149,6 +156,59 @@ fn an_autoscaler_keeps_the_number_out_of_the_deployment() {
         json!({"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"}, "minReplicas": 2, "maxReplicas": 9,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}]})
     );
+}
+
+#[test]
+fn an_autoscaler_follows_metrics_of_pods_and_of_others() {
+    let autoscale = Autoscale {
+        min: 1,
+        max: 3,
+        memory: Some(80),
+        metrics: map(&[("http_requests_per_second", "100")]),
+        external: map(&[("queue_length", "30")]),
+        ..Autoscale::default()
+    };
+    let workload = Workload { autoscale: Some(autoscale), ..workload() };
+    let autoscaler = objects(&workload, &stamp(1), &Surroundings::default()).unwrap().autoscaler.unwrap();
+    let average = |value: &str| json!({"type": "AverageValue", "averageValue": value});
+    assert_eq!(
+        serde_json::to_value(autoscaler.spec.metrics).unwrap(),
+        json!([
+            {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 80}}},
+            {"type": "Pods", "pods": {"metric": {"name": "http_requests_per_second"}, "target": average("100")}},
+            {"type": "External", "external": {"metric": {"name": "queue_length"}, "target": average("30")}},
+        ])
+    );
+}
+
+#[test]
+fn a_budget_is_there_when_it_is_asked_for() {
+    let disruption = Disruption { min_available: Some("50%".to_string()), ..Disruption::default() };
+    let workload = Workload { disruption: Some(disruption), ..workload() };
+    let budget = objects(&workload, &stamp(1), &Surroundings::default()).unwrap().disruption.unwrap();
+    assert_eq!(
+        serde_json::to_value(budget.spec).unwrap(),
+        json!({"minAvailable": "50%", "selector": {"matchLabels": {"app.kubernetes.io/instance": "orders"}},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow"})
+    );
+}
+
+#[test]
+fn a_configuration_is_mounted_for_reading() {
+    let files = BTreeMap::from([("a.yml".to_string(), b"x: 1".to_vec())]);
+    let config = Config::new("config", "/config", false, files).unwrap();
+    let name = config.reference("orders").name;
+    let workload = Workload { config: Some(config), ..workload() };
+    let pod = deployment(&workload)["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["volumes"], json!([{"name": "config", "configMap": {"name": name}}]));
+    assert_eq!(pod["containers"][0]["volumeMounts"], json!([{"name": "config", "mountPath": "/config", "readOnly": true}]));
+}
+
+#[test]
+fn a_restart_by_hand_is_not_undone() {
+    let around = Surroundings { restarted: Some("2026-01-02T03:04:05Z".to_string()), ..Surroundings::default() };
+    let template = objects(&workload(), &stamp(1), &around).unwrap().deployment.spec.unwrap().template;
+    assert_eq!(template.metadata.unwrap().annotations.unwrap(), map(&[(keys::RESTARTED, "2026-01-02T03:04:05Z")]));
 }
 
 #[test]

@@ -1,20 +1,31 @@
 //! Plain types and pure rules: what the outside systems and the steps speak of. No input or output happens here.
 
+pub mod adopt;
 pub mod application;
 pub mod commit;
+pub mod compose;
+pub mod config;
 pub mod containers;
+pub mod custom;
 pub mod digest;
 pub mod dockerfile;
 pub mod event;
+pub mod image_source;
+pub mod java;
 pub mod manifests;
+pub mod preflight;
 pub mod problem;
 pub mod project;
 pub mod redact;
 pub mod reference;
 pub mod release;
+pub mod reproduce;
 pub mod rollout;
+pub mod scale;
+mod scaling;
 pub mod secret;
 pub mod status;
 pub mod step;
+pub mod stuck;
 pub mod units;
 pub mod workload;

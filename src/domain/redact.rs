@@ -6,10 +6,19 @@ use super::secret::Secret;
 
 /// What stands in the place of a secret.
 pub const SECRET: &str = "(secret)";
+/// How variables of secrets end.
+const ENDS: &[&str] =
+    &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE_KEY", "API_KEY", "APIKEY", "ACCESS_KEY", "SECRET_KEY", "CREDENTIALS", "JWT"];
 /// Shorter values are no secrets, and taking them out would make every text unreadable.
 const SHORTEST: usize = 4;
 /// Shorter pieces of an encoded secret occur by chance.
 const SHORTEST_PIECE: usize = 8;
+
+/// Whether a variable is named like a secret, whoever set it.
+pub fn names_a_secret(variable: &str) -> bool {
+    let variable = variable.to_uppercase();
+    ENDS.iter().any(|end| variable.ends_with(end))
+}
 
 /// Knows the secrets of a run, raw and encoded (base64 in every alignment, percent, JSON); cheap to clone.
 #[derive(Clone, Default)]

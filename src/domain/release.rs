@@ -3,18 +3,18 @@
 use std::fmt;
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service},
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service, policy::v1::PodDisruptionBudget},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
+    config::ConfigReference,
+    custom::Identity,
     manifests::{Objects, keys},
     problem::{Code, Problem, Result},
 };
-
-/// Records that are kept for an application.
-pub const KEPT: usize = 10;
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +45,37 @@ impl Outcome {
     }
 }
 
+/// What made a release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    #[default]
+    Publish,
+    Rollback,
+    Restart,
+    /// It ran already when Shipway came.
+    Found,
+}
+
+impl Cause {
+    /// In a word, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Cause::Publish => "publish",
+            Cause::Rollback => "rollback",
+            Cause::Restart => "restart",
+            Cause::Found => "found",
+        }
+    }
+}
+
 /// The record of one release: written as intent before the Deployment is touched, completed afterwards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
     pub revision: u64,
+    #[serde(default)]
+    pub cause: Cause,
     pub outcome: Outcome,
     /// Slug of the problem that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,17 +98,31 @@ pub struct Release {
     pub restores: Option<u64>,
     /// Hash of what runs: two releases with the same one have the same pods.
     pub spec_hash: String,
+    /// The object that holds its configuration files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigReference>,
     pub deployment: Deployment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption: Option<PodDisruptionBudget>,
+    /// The user's other manifests, Secrets by name alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Value>,
 }
 
 impl Release {
     /// What this release applied.
     pub fn objects(&self) -> Objects {
-        Objects { deployment: self.deployment.clone(), service: self.service.clone(), autoscaler: self.autoscaler.clone() }
+        Objects {
+            deployment: self.deployment.clone(),
+            service: self.service.clone(),
+            autoscaler: self.autoscaler.clone(),
+            disruption: self.disruption.clone(),
+            others: self.others.clone(),
+        }
     }
 }
 
@@ -179,18 +219,39 @@ pub fn interrupted(records: &[Release]) -> impl Iterator<Item = &Release> {
     records.iter().filter(|record| record.outcome == Outcome::Pending)
 }
 
-/// Revisions whose records can go: all but the newest ten, and never the last good one.
-pub fn prunable(records: &[Release]) -> Vec<u64> {
+/// Objects of one release that the next has not.
+pub fn outgrown(before: &[Value], now: &[Value]) -> Vec<Value> {
+    let stays = |value: &Value| now.iter().any(|now| Identity::of(now) == Identity::of(value));
+    before.iter().filter(|value| !stays(value)).cloned().collect()
+}
+
+/// Records that can go: all but the newest `kept`, and never the last good one nor the one that runs.
+pub fn prunable(records: &[Release], kept: usize, live: Option<u64>) -> Vec<&Release> {
     let good = previous_good(records, u64::MAX).map(|record| record.revision);
-    let mut revisions: Vec<u64> = records.iter().map(|record| record.revision).collect();
-    revisions.sort_unstable_by(|a, b| b.cmp(a));
-    revisions.into_iter().skip(KEPT).filter(|revision| Some(*revision) != good).collect()
+    let mut newest: Vec<&Release> = records.iter().collect();
+    newest.sort_unstable_by_key(|record| std::cmp::Reverse(record.revision));
+    let needed = |record: &&Release| Some(record.revision) == good || Some(record.revision) == live;
+    newest.into_iter().skip(kept.max(1)).filter(|record| !needed(record)).collect()
+}
+
+/// Configurations that go with these records, because none of the others has them.
+pub fn unneeded_config(going: &[&Release], records: &[Release]) -> Vec<ConfigReference> {
+    let goes = |record: &Release| going.iter().any(|gone| gone.revision == record.revision);
+    let needed = |config: &ConfigReference| records.iter().any(|record| !goes(record) && record.config.as_ref() == Some(config));
+    let mut found: Vec<ConfigReference> = Vec::new();
+    for config in going.iter().filter_map(|record| record.config.as_ref()) {
+        if !needed(config) && !found.contains(config) {
+            found.push(config.clone());
+        }
+    }
+    found
 }
 
 fn unknown(records: &[Release], to: u64) -> Problem {
     let known: Vec<String> = records.iter().map(|record| record.revision.to_string()).collect();
     let known = if known.is_empty() { "there are none".to_string() } else { format!("there are {}", known.join(", ")) };
-    Problem::new(Code::RevisionUnknown, format!("there is no record of revision {to}; {known}")).hint("set rollback.to to one of those")
+    Problem::new(Code::RevisionUnknown, format!("there is no record of revision {to}; {known}"))
+        .hint("choose one of those: shipway history tells what each was")
 }
 
 #[cfg(test)]
@@ -200,6 +261,7 @@ mod tests {
     fn record(revision: u64, outcome: Outcome, spec_hash: &str) -> Release {
         Release {
             revision,
+            cause: Cause::Publish,
             outcome,
             problem: None,
             image: "registry.test/app@sha256:1".to_string(),
@@ -212,9 +274,12 @@ mod tests {
             seconds: None,
             restores: None,
             spec_hash: spec_hash.to_string(),
+            config: None,
             deployment: Deployment::default(),
             service: None,
             autoscaler: None,
+            others: Vec::new(),
+            disruption: None,
         }
     }
 
@@ -269,14 +334,31 @@ mod tests {
         assert_eq!(rollback_target(&records[2..], &at(4, 4), Some("c"), None).unwrap_err().code, Code::NothingToRollBackTo);
     }
 
+    fn pruned(records: &[Release], kept: usize, live: Option<u64>) -> Vec<u64> {
+        prunable(records, kept, live).into_iter().map(|record| record.revision).collect()
+    }
+
     #[test]
-    fn ten_records_stay_and_the_last_good_one_in_any_case() {
+    fn so_many_records_stay_and_the_last_good_one_in_any_case() {
         let mut records: Vec<Release> = (2..=14).map(|revision| record(revision, Outcome::RolledBack, "x")).collect();
         records.push(record(1, Outcome::Succeeded, "good"));
-        assert_eq!(prunable(&records), [4, 3, 2]);
+        assert_eq!(pruned(&records, 10, None), [4, 3, 2]);
+        assert_eq!(pruned(&records, 12, None), [2]);
+        assert_eq!(pruned(&records, 10, Some(3)), [4, 2], "what runs stays");
         records[11].outcome = Outcome::Succeeded;
-        assert_eq!(prunable(&records), [4, 3, 2, 1]);
-        assert!(prunable(&records[..5]).is_empty());
+        assert_eq!(pruned(&records, 10, None), [4, 3, 2, 1]);
+        assert!(pruned(&records[..5], 10, None).is_empty());
+    }
+
+    #[test]
+    fn a_configuration_goes_with_the_last_record_that_has_it() {
+        let config = |name: &str| Some(ConfigReference { name: name.to_string(), secret: false, hash: name.to_string() });
+        let with = |revision, name| Release { config: config(name), ..record(revision, Outcome::Succeeded, "a") };
+        let records = [with(1, "a"), with(2, "b"), with(3, "a"), record(4, Outcome::Succeeded, "a")];
+        let gone: Vec<&Release> = records[..2].iter().collect();
+        assert_eq!(unneeded_config(&gone, &records), [config("b").unwrap()], "revision 3 has a, too");
+        let gone: Vec<&Release> = records.iter().collect();
+        assert_eq!(unneeded_config(&gone, &records).len(), 2, "each once");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::{
-    release::{Outcome, Sequence},
+    release::{Cause, Outcome, Sequence},
     rollout::Progress,
+    scale::Scale,
+    stuck::StuckPod,
 };
 
 /// An application as it is on the cluster.
@@ -27,6 +29,13 @@ pub struct Status {
     pub replicas: Progress,
     pub pods: Vec<PodStatus>,
     pub autoscale: Option<AutoscaleStatus>,
+    /// A number of pods that was asked for by hand.
+    pub scale: Option<Scale>,
+    pub disruption: Option<DisruptionStatus>,
+    /// The object with its configuration files: `configmap/web-config-0a1b2c3d4e`.
+    pub config: Option<String>,
+    /// Pods that should be gone.
+    pub stuck: Vec<StuckPod>,
     /// The recorded releases, newest first.
     pub revisions: Vec<RevisionStatus>,
     pub url: Option<String>,
@@ -53,10 +62,29 @@ pub struct AutoscaleStatus {
     pub desired: i32,
 }
 
+/// What evictions may take now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DisruptionStatus {
+    pub allowed: i32,
+    pub healthy: i32,
+    pub wanted: i32,
+}
+
+/// The recorded releases of an application, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct History {
+    pub namespace: String,
+    pub name: String,
+    /// The revision that the Deployment is at.
+    pub live: Option<u64>,
+    pub revisions: Vec<RevisionStatus>,
+}
+
 /// One recorded release.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RevisionStatus {
     pub revision: u64,
+    pub cause: Cause,
     pub outcome: Outcome,
     /// Slug of the problem that ended it.
     pub problem: Option<String>,
@@ -70,4 +98,9 @@ pub struct RevisionStatus {
     pub seconds: Option<f64>,
     /// The revision that it put back.
     pub restores: Option<u64>,
+    pub sequence: Option<Sequence>,
+    /// Hash of the pod template: the same means the same pods.
+    pub spec: String,
+    /// Hash of the configuration files.
+    pub config: Option<String>,
 }

@@ -12,6 +12,9 @@ pub enum Step {
     Image,
     Publish,
     Rollback,
+    Restart,
+    Scale,
+    Remove,
 }
 
 impl Step {
@@ -23,6 +26,9 @@ impl Step {
             Step::Image => "image",
             Step::Publish => "publish",
             Step::Rollback => "rollback",
+            Step::Restart => "restart",
+            Step::Scale => "scale",
+            Step::Remove => "remove",
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What runs on the cluster, as plain data: resolved from settings and facts, before it becomes Kubernetes objects.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::reference::ImageReference;
+use super::{config::Config, custom::Custom, reference::ImageReference, rollout::Budgets};
 
 /// One application in one namespace, complete: all that Deployment, Service and autoscaler are made of.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct Workload {
     pub name: String,
     /// By digest, always.
     pub image: ImageReference,
+    /// What the image is built for (`linux/amd64`); empty: not known.
+    pub platforms: Vec<String>,
     /// Version for people (`app.kubernetes.io/version`): the image's tag.
     pub version: String,
     /// Container port of the application.
@@ -38,6 +43,10 @@ pub struct Workload {
     pub service: Option<ServicePort>,
     /// None: switched off.
     pub autoscale: Option<Autoscale>,
+    /// None: not asked for.
+    pub disruption: Option<Disruption>,
+    /// Configuration files; None: not asked for.
+    pub config: Option<Config>,
     pub security: Security,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
@@ -46,8 +55,32 @@ pub struct Workload {
     pub pull_secret: Option<String>,
     /// Numeric user of the image (for `runAsUser`); None: the image's own.
     pub user: Option<i64>,
-    /// Whether `sh`-less `exec` of `sleep` works in the image (for `preStop` on old clusters).
-    pub image_has_sleep: bool,
+    /// Name of the application's container, when it is set.
+    pub container: Option<String>,
+    /// Which of all this somebody has set.
+    pub given: Given,
+    /// The user's own manifests and patches.
+    pub custom: Custom,
+}
+
+/// The settings that somebody made. All others are defaults, which give way to what is there in a Deployment that is taken over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Given {
+    #[default]
+    All,
+    /// By their keys, such as `kubernetes.rolling.timeout`.
+    Keys(BTreeSet<String>),
+}
+
+impl Given {
+    /// Whether somebody set this key, or one below it.
+    pub fn has(&self, key: &str) -> bool {
+        let below = |given: &String| given == key || given.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        match self {
+            Given::All => true,
+            Given::Keys(keys) => keys.iter().any(below),
+        }
+    }
 }
 
 /// One key of a Secret of the namespace.
@@ -102,6 +135,8 @@ pub struct Rolling {
     pub timeout: Duration,
     /// Time between leaving the Service and SIGTERM.
     pub drain: Duration,
+    /// How much of each trouble is borne; their `timeout` is the one above.
+    pub budgets: Budgets,
 }
 
 /// The Service in front of the pods.
@@ -112,13 +147,25 @@ pub struct ServicePort {
     pub kind: String,
 }
 
-/// Bounds and targets of the HorizontalPodAutoscaler (percent of the request).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bounds and targets of the HorizontalPodAutoscaler.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Autoscale {
     pub min: i32,
     pub max: i32,
+    /// Percent of the request.
     pub cpu: Option<i32>,
     pub memory: Option<i32>,
+    /// Metrics of the pods: name → average of a pod, a quantity.
+    pub metrics: BTreeMap<String, String>,
+    /// Metrics from outside the cluster: name → share of a pod, a quantity.
+    pub external: BTreeMap<String, String>,
+}
+
+/// What evictions have to leave: one of the two, a number or a percentage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disruption {
+    pub max_unavailable: Option<String>,
+    pub min_available: Option<String>,
 }
 
 /// The pods' security context.

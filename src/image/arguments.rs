@@ -2,52 +2,60 @@
 
 use serde_json::json;
 
-use super::{context::Place, tree::Owner};
+use super::context::Place;
 use crate::domain::{
-    dockerfile::{Command, Healthcheck, Instruction},
+    dockerfile::{Command, Healthcheck, Uncovered, Why},
     problem::{Problem, Result},
 };
 
-/// Why an instruction that starts commands stops the build.
-pub(super) fn not_run(instruction: &Instruction, place: Place<'_>) -> Problem {
-    match instruction {
-        Instruction::OnBuild(_) => place
-            .unsupported("ONBUILD is for base images, and Shipway builds applications")
-            .hint("write the instruction without ONBUILD"),
-        other => place.unsupported(format!("{} needs an engine that runs commands, and the native engine runs none", other.keyword())).hint(
-            "do it in the Maven build or in a base image of your own, and COPY the result; or build the image in a job of its own and publish it with image.ref",
-        ),
-    }
-}
-
-/// `user[:group]` in numbers; the group is the user's number when it is left out, as in Docker.
-pub(super) fn owner(text: &str, place: Place<'_>) -> Result<Owner> {
-    let (user, group) = text.split_once(':').unwrap_or((text, text));
-    let number = |name: &str| match name {
-        "root" => Ok(0),
-        name => name.parse::<u32>().map(u64::from).map_err(|_| {
-            place
-                .unsupported(format!("--chown={text} names {name:?}, and the native engine does not look into the base's /etc/passwd"))
-                .hint("write numbers: --chown=10001:10001; for a generated Dockerfile set image.user to a number")
-        }),
+/// Why an instruction that another engine has to do stops the native one.
+pub(super) fn not_covered(found: &Uncovered, file: &str) -> Problem {
+    let hint = match found.why {
+        Why::Command => {
+            "do it in the Maven build or in a base image of your own, and COPY the result; or let BuildKit, Docker or buildah build it \
+             (image.engine)"
+        }
+        Why::Remote(_) => "fetch it in the Maven build, and COPY it; or let another engine build it (image.engine)",
+        Why::Flag(_) => "write it without the flag; or let another engine build it (image.engine)",
+        Why::Mode(_) => "write it in octal, such as --chmod=755",
+        Why::Frontend(_) => "remove the directive, or build with BuildKit (image.engine)",
     };
-    Ok(Owner { user: number(user)?, group: number(group)? })
+    Place { file, number: found.line }.unsupported(format!("{}: {}", found.text, found.why)).hint(hint)
 }
 
 /// An octal mode.
 pub(super) fn mode(text: &str, place: Place<'_>) -> Result<u32> {
-    let octal = (3..=5).contains(&text.len()).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o7777);
-    octal.ok_or_else(|| place.unsupported(format!("--chmod={text} is no octal mode")).hint("write it in octal, such as --chmod=755"))
+    let octal = (1..=5).contains(&text.len()).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o7777);
+    octal.ok_or_else(|| place.invalid(format!("--chmod={text} is no octal mode")).hint("write it in octal, such as --chmod=755"))
 }
 
 /// `8080`, `53/udp`, `8000-8010/tcp` in the form of the configuration.
 pub(super) fn ports(text: &str) -> Option<Vec<String>> {
+    // An address and a port of the host in front of it mean nothing here, and Docker takes them.
+    let text = text.rsplit(':').next().unwrap_or(text);
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
     let valid = matches!(protocol.as_str(), "tcp" | "udp" | "sctp") && first > 0 && first <= last;
     valid.then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Names of the signals of Linux, without SIG.
+const SIGNALS: &str = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP \
+                       TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
+
+/// Whether a container can be stopped by it: a number, or a name with or without SIG.
+pub(super) fn signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=64).contains(&number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    // RTMIN+3 and RTMAX-2 are real-time signals.
+    let (name, rest) = name.split_at(name.find(['+', '-']).unwrap_or(name.len()));
+    let offset = rest.is_empty() || (name.starts_with("RT") && rest[1..].parse::<u8>().is_ok_and(|offset| (1..=15).contains(&offset)));
+    offset && SIGNALS.split_whitespace().any(|known| known == name)
 }
 
 /// HEALTHCHECK in the form of the configuration.
@@ -61,11 +69,11 @@ pub(super) fn healthcheck(check: &Healthcheck) -> serde_json::Value {
     };
     let mut value = json!({"Test": test});
     for (name, number) in [("Interval", interval), ("Timeout", timeout), ("StartPeriod", start_period), ("StartInterval", start_interval)] {
-        if let Some(number) = number {
+        if let Some(number) = number.filter(|number| *number > 0) {
             value[name] = json!(number);
         }
     }
-    if let Some(retries) = retries {
+    if let Some(retries) = retries.filter(|retries| *retries > 0) {
         value["Retries"] = json!(retries);
     }
     value
@@ -76,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_modes_and_owners() {
+    fn ports_and_modes() {
         assert_eq!(ports("8080"), Some(vec!["8080/tcp".to_string()]));
         assert_eq!(ports("1-2/UDP"), Some(vec!["1/udp".to_string(), "2/udp".to_string()]));
         for text in ["0", "x", "1/x", "2-1", "70000", "-1", ""] {
@@ -85,8 +93,24 @@ mod tests {
         let place = Place { file: "Dockerfile", number: 3 };
         assert_eq!(mode("0755", place), Ok(0o755));
         assert!(mode("u+x", place).is_err() && mode("99", place).is_err() && mode("888", place).is_err());
-        assert_eq!(owner("5", place), Ok(Owner { user: 5, group: 5 }));
-        assert_eq!(owner("root:7", place), Ok(Owner { user: 0, group: 7 }));
-        assert!(owner("app", place).unwrap_err().message.starts_with("Dockerfile:3: "));
+        assert_eq!(ports("127.0.0.1:80:8080/udp"), Some(vec!["8080/udp".to_string()]));
+    }
+
+    #[test]
+    fn signals() {
+        for (text, expected) in [
+            ("SIGTERM", true),
+            ("quit", true),
+            ("9", true),
+            ("64", true),
+            ("SIGRTMIN+3", true),
+            ("0", false),
+            ("65", false),
+            ("SIGNONE", false),
+            ("TERM+1", false),
+            ("RTMIN+99", false),
+        ] {
+            assert_eq!(signal(text), expected, "{text}");
+        }
     }
 }

@@ -1,14 +1,21 @@
-//! The image that a Dockerfile begins FROM, as its registry has it.
+//! The image that a Dockerfile begins FROM, as its registry or layout has it.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::config::{Family, ImageConfig, Packing, Platform};
+use super::{
+    config::{Family, ImageConfig, Packing, Platform},
+    place::{Layout, Place},
+};
 use crate::{
     domain::{
         digest::Digest,
+        image_source::ImageSource,
         problem::{Code, Problem, Result},
         reference::{DEFAULT_REGISTRY, ImageReference},
     },
@@ -16,19 +23,27 @@ use crate::{
 };
 
 /// Platforms that a multi-arch base gives when none is asked for: those that clusters have.
-const USUAL: [(&str, &str); 2] = [("linux", "amd64"), ("linux", "arm64")];
+const USUAL: [(&str, &str); 2] = [(LINUX, "amd64"), (LINUX, "arm64")];
+/// The one operating system that images are built for.
+const LINUX: &str = "linux";
 
 /// A base for one platform.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Base {
     /// As the Dockerfile names it, with the digest that it had.
-    pub name: ImageReference,
+    pub name: ImageSource,
+    /// The name for others, which a layout may know of its image.
+    pub known_as: Option<ImageReference>,
     /// Where its bytes are.
-    pub source: ImageReference,
+    pub place: Place,
     pub family: Family,
     pub config: ImageConfig,
+    /// The configuration as its registry has it.
+    pub raw_config: Bytes,
     pub platform: Platform,
     pub layers: Vec<BaseLayer>,
+    /// Of its manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +76,8 @@ struct DescribedPlatform {
 struct ManifestBody {
     config: Descriptor,
     layers: Vec<Descriptor>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -71,8 +88,9 @@ struct IndexBody {
 /// What stands behind a name: one image, or one for each platform.
 #[derive(Clone)]
 struct Top {
-    name: ImageReference,
-    source: ImageReference,
+    name: ImageSource,
+    known_as: Option<ImageReference>,
+    place: Place,
     family: Family,
     content: Content,
 }
@@ -87,12 +105,33 @@ enum Content {
 pub(super) struct Bases<'a> {
     registry: &'a registry::Client,
     mirror: Option<&'a str>,
+    /// Folder that relative layouts count from.
+    root: PathBuf,
     tops: HashMap<String, Top>,
 }
 
 impl<'a> Bases<'a> {
-    pub fn new(registry: &'a registry::Client, mirror: Option<&'a str>) -> Self {
-        Bases { registry, mirror, tops: HashMap::new() }
+    pub fn new(registry: &'a registry::Client, mirror: Option<&'a str>, root: &Path) -> Self {
+        Bases { registry, mirror, root: root.to_path_buf(), tops: HashMap::new() }
+    }
+
+    /// Every platform that a name has an image for; a single image has its own.
+    pub async fn all_platforms(&mut self, name: &str) -> Result<Vec<Platform>> {
+        let top = self.top(name).await?;
+        match &top.content {
+            Content::Index(manifests) => Ok(manifests.iter().filter_map(platform_of).collect()),
+            Content::Single(_) => Ok(vec![self.single(&top).await?.platform]),
+        }
+    }
+
+    /// The name with the digest that is behind it now.
+    pub async fn resolved(&mut self, name: &str) -> Result<ImageSource> {
+        Ok(self.top(name).await?.name)
+    }
+
+    /// The client that reads them.
+    pub fn registry(&self) -> &'a registry::Client {
+        self.registry
     }
 
     /// The platforms to build for: those asked for, or what the base has of the usual ones.
@@ -101,10 +140,17 @@ impl<'a> Bases<'a> {
             return Ok(wanted.to_vec());
         }
         let top = self.top(name).await?;
-        let Content::Index(manifests) = &top.content else { return Ok(vec![self.single(&top).await?.platform]) };
+        let Content::Index(manifests) = &top.content else {
+            let only = self.single(&top).await?.platform;
+            return if only.os == LINUX { Ok(vec![only]) } else { Err(missing(&top.name, &Platform::host(), &[only])) };
+        };
         let mut found: Vec<Platform> = manifests.iter().filter_map(platform_of).collect();
         found.sort();
         found.dedup();
+        if !found.is_empty() && found.iter().all(|platform| platform.os != LINUX) {
+            return Err(missing(&top.name, &Platform::host(), &found));
+        }
+        found.retain(|platform| platform.os == LINUX);
         let usual: Vec<Platform> =
             found.iter().filter(|platform| USUAL.contains(&(platform.os.as_str(), platform.architecture.as_str()))).cloned().collect();
         let chosen = if usual.is_empty() { found.into_iter().take(1).collect() } else { usual };
@@ -126,7 +172,7 @@ impl<'a> Bases<'a> {
             let has: Vec<Platform> = candidates.into_iter().map(|(_, has)| has).collect();
             return Err(missing(&top.name, platform, &has));
         };
-        let found = self.registry.manifest(&top.source.with_digest(&descriptor.digest)).await;
+        let found = top.place.manifest(&descriptor.digest).await;
         let manifest = found.map_err(|problem| self.unread(problem, &top.name))?;
         let mut base = self.image(&top, &manifest.bytes).await?;
         // What the index says of the platform is what nodes look at.
@@ -145,15 +191,11 @@ impl<'a> Bases<'a> {
         let name = top.name.to_string();
         let unreadable = |why: String| Problem::new(Code::RegistryProtocol, format!("the manifest of {name} cannot be used: {why}"));
         let body: ManifestBody = serde_json::from_slice(manifest).map_err(|error| unreadable(error.to_string()))?;
-        let config = self.registry.blob(&top.source, &body.config.digest, body.config.size).await;
-        let config = config.map_err(|problem| self.unread(problem, &top.name))?;
-        let config = ImageConfig::parse(&config, &name)?;
+        let config = top.place.config(&body.config.digest, body.config.size).await;
+        let raw_config = config.map_err(|problem| self.unread(problem, &top.name))?;
+        let config = ImageConfig::parse(&raw_config, &name)?;
         if config.rootfs.diff_ids.len() != body.layers.len() {
             return Err(unreadable(format!("it has {} layers and its configuration {}", body.layers.len(), config.rootfs.diff_ids.len())));
-        }
-        if let Some(trigger) = config.config.on_build.first() {
-            return Err(Problem::new(Code::DockerfileUnsupported, format!("the base {name} has ONBUILD triggers ({trigger})"))
-                .hint("choose a base without ONBUILD"));
         }
         let layers = body.layers.into_iter().map(|layer| match Packing::of(&layer.media_type) {
             Some(packing) => Ok(BaseLayer { digest: layer.digest, size: layer.size, packing }),
@@ -163,7 +205,8 @@ impl<'a> Bases<'a> {
         // Docker's family has no zstd.
         let family = if layers.iter().any(|layer| layer.packing == Packing::Zstd) { Family::Oci } else { top.family };
         let platform = config.platform();
-        Ok(Base { name: top.name.clone(), source: top.source.clone(), family, config, platform, layers })
+        let (name, known_as, place) = (top.name.clone(), top.known_as.clone(), top.place.clone());
+        Ok(Base { name, known_as, place, family, config, raw_config, platform, layers, annotations: body.annotations.unwrap_or_default() })
     }
 
     async fn find(&self, name: &ImageReference) -> Result<(ImageReference, registry::Manifest)> {
@@ -172,22 +215,41 @@ impl<'a> Bases<'a> {
             match self.registry.manifest(&place).await {
                 Err(problem) if problem.code == Code::BaseImageMissing && places.peek().is_some() => {}
                 Ok(manifest) => return Ok((place, manifest)),
-                Err(problem) => return Err(self.unread(problem, name)),
+                Err(problem) => return Err(unread(problem, name, self.mirror)),
             }
         }
         Err(Problem::bug(format!("there is no place to look for {name}")))
     }
 
-    fn unread(&self, problem: Problem, name: &ImageReference) -> Problem {
-        unread(problem, name, self.mirror)
+    fn unread(&self, problem: Problem, name: &ImageSource) -> Problem {
+        match name {
+            ImageSource::Registry(name) => unread(problem, name, self.mirror),
+            ImageSource::Layout(_) => problem,
+        }
+    }
+
+    /// Opens what a name means, with the manifest or index behind it.
+    async fn open(&self, name: &ImageSource) -> Result<(Place, Option<ImageReference>, registry::Manifest)> {
+        match name {
+            ImageSource::Registry(name) => {
+                let (found, manifest) = self.find(name).await?;
+                Ok((Place::Registry(self.registry.clone(), found), Some(name.clone()), manifest))
+            }
+            ImageSource::Layout(reference) => {
+                let layout = Layout::open(&reference.dir(&self.root))?;
+                let manifest = layout.named(reference)?;
+                let known_as = layout.name_of(reference.tag.as_deref());
+                Ok((Place::Layout(layout), known_as, manifest))
+            }
+        }
     }
 
     async fn top(&mut self, text: &str) -> Result<Top> {
         if let Some(top) = self.tops.get(text) {
             return Ok(top.clone());
         }
-        let name: ImageReference = text.parse()?;
-        let (source, manifest) = self.find(&name).await?;
+        let name: ImageSource = text.parse()?;
+        let (place, known_as, manifest) = self.open(&name).await?;
         let Some(family) = Family::of(&manifest.media_type) else {
             return Err(Problem::new(
                 Code::RegistryProtocol,
@@ -202,10 +264,18 @@ impl<'a> Bases<'a> {
         } else {
             Content::Single(manifest.bytes)
         };
-        let name = ImageReference { digest: Some(manifest.digest), ..name };
-        let top = Top { source, name, family, content };
+        let top = Top { place, known_as, name: name.found(&manifest.digest), family, content };
         self.tops.insert(text.to_string(), top.clone());
         Ok(top)
+    }
+}
+
+/// Reads bytes as a manifest and as an index; see [`super::documents`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn documents(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<ManifestBody>(bytes);
+    if let Ok(index) = serde_json::from_slice::<IndexBody>(bytes) {
+        let _: Vec<Platform> = index.manifests.iter().filter_map(platform_of).collect();
     }
 }
 
@@ -263,7 +333,7 @@ fn platform_of(descriptor: &Descriptor) -> Option<Platform> {
     image.then_some(Platform { os, architecture, variant })
 }
 
-fn missing(name: &ImageReference, wanted: &Platform, has: &[Platform]) -> Problem {
+fn missing(name: &ImageSource, wanted: &Platform, has: &[Platform]) -> Problem {
     let list = has.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
     Problem::new(Code::PlatformMissing, format!("the base {name} has no image for {wanted}; it has {list}"))
 }

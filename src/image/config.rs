@@ -205,6 +205,17 @@ impl ImageConfig {
         }
     }
 
+    /// The values of its environment.
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let pairs = self.config.env.iter().filter_map(|line| line.split_once('='));
+        pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    /// The value of a variable of the environment.
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.config.env.iter().rev().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+    }
+
     pub fn platform(&self) -> Platform {
         Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
     }

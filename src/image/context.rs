@@ -1,6 +1,8 @@
 //! The build context: what COPY and ADD may take from it, and nothing beside it.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -44,6 +46,8 @@ pub(super) struct Item {
     /// The name of its last part, under which a file goes into a folder.
     pub name: String,
     pub folder: bool,
+    /// It is an archive that ADD unpacked: its members' modes are its own.
+    pub unpacked: bool,
     /// Path below the item (empty for a file) → what is there.
     pub members: Vec<(String, Node)>,
 }
@@ -55,11 +59,24 @@ pub(super) struct Context {
     ignore_file: String,
     /// Folders that are not seen: what this run writes itself.
     hidden: Vec<PathBuf>,
+    /// Bits that modes keep.
+    modes: u32,
+    /// Links that were copied and lead to files beside the context: path and target.
+    strays: RefCell<BTreeSet<(String, String)>>,
+}
+
+/// How a context is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    /// Folders that are not part of it.
+    pub hidden: &'a [PathBuf],
+    /// Modes are taken as they are, but for what a umask decides: whether group and others may write.
+    pub without_umask: bool,
 }
 
 impl Context {
     /// Opens a context; the Dockerfile's own ignore file (`<Dockerfile>.dockerignore`) goes before `.dockerignore`.
-    pub fn open(root: &Path, dockerfile: &Path, hidden: &[PathBuf]) -> Result<Context> {
+    pub fn open(root: &Path, dockerfile: &Path, look: Look<'_>) -> Result<Context> {
         let real = root.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Problem::new(Code::FileUnreadable, format!("there is no build context {}", root.display()))
                 .hint("set image.context to a folder of the checkout"),
@@ -69,30 +86,40 @@ impl Context {
             return Err(Problem::new(Code::FileUnreadable, format!("the build context {} is not a folder", root.display()))
                 .hint("set image.context to a folder of the checkout"));
         }
-        let hidden: Vec<PathBuf> = hidden.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        let hidden: Vec<PathBuf> = look.hidden.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        let modes = if look.without_umask { 0o7755 } else { 0o7777 };
+        let mut context = Context {
+            root: real,
+            ignore: Ignore::default(),
+            ignore_file: ".dockerignore".to_string(),
+            hidden,
+            modes,
+            strays: RefCell::default(),
+        };
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(".dockerignore");
-        for file in [PathBuf::from(own), real.join(".dockerignore")] {
-            if file.is_file() {
-                let ignore_file = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                return Ok(Context { root: real, ignore: Ignore::parse(&read_text(&file)?), ignore_file, hidden });
-            }
+        if let Some(file) = [PathBuf::from(own), context.root.join(".dockerignore")].into_iter().find(|file| file.is_file()) {
+            context.ignore_file = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            context.ignore = Ignore::parse(&read_text(&file)?).map_err(|rule| {
+                Problem::new(Code::DockerfileInvalid, format!("{}:{}: {} is no pattern", file.display(), rule.line, rule.text))
+                    .hint("correct the line, or remove it: a [ needs its ], and a ! needs a pattern")
+            })?;
         }
-        Ok(Context { root: real, ignore: Ignore::default(), ignore_file: ".dockerignore".to_string(), hidden })
+        Ok(context)
     }
 
     /// What a source means: a path, or a pattern that may match several.
     pub fn find(&self, source: &str, exclude: &Ignore, place: Place<'_>) -> Result<Vec<Item>> {
         let path = clean(source)
             .ok_or_else(|| place.problem(Code::ContextEscape, format!("{source} leads out of the build context")).hint(STAY_INSIDE))?;
-        let paths = if pattern::is_pattern(&path) && fs::symlink_metadata(self.root.join(&path)).is_err() {
-            let found = self.matching(&path, place)?;
+        let paths = if pattern::is_pattern(&path) {
+            let found = self.matching(&path, false, place)?;
             if found.is_empty() {
-                return Err(place.invalid(format!("no file of the build context matches {source}")).hint(self.hint(&path)));
+                return Err(self.nothing(source, &path, place));
             }
             found
         } else {
-            vec![path]
+            vec![pattern::unescaped(&path)]
         };
         paths.iter().map(|path| self.item(path, exclude, place)).collect()
     }
@@ -100,14 +127,14 @@ impl Context {
     fn item(&self, path: &str, exclude: &Ignore, place: Place<'_>) -> Result<Item> {
         let real = self.real(path, place)?;
         let metadata = fs::metadata(&real).map_err(|error| Problem::io("read", &real, &error))?;
-        let left_out = self.ignore.ignores(path).filter(|_| !path.is_empty());
+        let left_out = self.left_out(path).or_else(|| self.left_out(&self.inside(&real)));
         let name = path.rsplit('/').next().unwrap_or(path).to_string();
-        let mut item = Item { name, folder: metadata.is_dir(), members: Vec::new() };
+        let mut item = Item { name, folder: metadata.is_dir(), unpacked: false, members: Vec::new() };
         if !item.folder {
             match left_out {
                 Some(line) => return Err(self.ignored(path, line, place)),
                 None if exclude.ignores(&item.name).is_none() => {
-                    item.members.push((String::new(), node(&real, &metadata, place)?));
+                    item.members.push((String::new(), self.node(&real, &metadata, place)?));
                 }
                 None => {}
             }
@@ -146,28 +173,14 @@ impl Context {
                 }
                 // A folder that is left out is there only for what stays in of it.
                 if !left_out || members.len() > at {
-                    members.push((below, node(&child, &metadata, place)?));
+                    members.push((below, self.node(&child, &metadata, place)?));
                 }
             } else if !left_out {
-                let node = if metadata.is_symlink() { self.link(&child, &path, place)? } else { node(&child, &metadata, place)? };
+                let node = if metadata.is_symlink() { self.link(&child, &path, place)? } else { self.node(&child, &metadata, place)? };
                 members.push((below, node));
             }
         }
         Ok(())
-    }
-
-    /// A link inside of a copied folder stays a link, and must stay inside of the context.
-    fn link(&self, child: &Path, path: &str, place: Place<'_>) -> Result<Node> {
-        let target = fs::read_link(child).map_err(|error| Problem::io("read", child, &error))?;
-        let escape = || {
-            place
-                .problem(Code::ContextEscape, format!("the link {path} leads out of the build context, to {}", target.display()))
-                .hint("replace the link by the file, or leave it out with .dockerignore")
-        };
-        let text = target.to_str().filter(|text| !text.starts_with('/')).ok_or_else(escape)?;
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        clean(&format!("{folder}/{text}")).ok_or_else(escape)?;
-        Ok(Node { kind: Kind::Link(text.to_string()), mode: 0o777, owner: Owner::default() })
     }
 
     /// The real place of a path, with its links followed, which must be inside of the context.
@@ -185,21 +198,25 @@ impl Context {
         Ok(real)
     }
 
-    /// All paths that match a pattern and are not left out.
-    fn matching(&self, glob: &str, place: Place<'_>) -> Result<Vec<String>> {
-        let deepest = if glob.contains("**") { MAX_DEPTH } else { glob.split('/').count() };
+    /// All paths that match a pattern, with or without those that are left out. Links in front of the first wildcard are followed.
+    fn matching(&self, glob: &str, all: bool, place: Place<'_>) -> Result<Vec<String>> {
+        let plain: Vec<&str> = glob.split('/').take_while(|part| !pattern::is_pattern(part)).collect();
+        let start = pattern::unescaped(&plain.join("/"));
+        let real = if start.is_empty() { self.root.clone() } else { self.real(&start, place)? };
+        let rest = glob.split('/').skip(plain.len()).collect::<Vec<_>>().join("/");
+        let depth = rest.split('/').count();
         let mut found = Vec::new();
-        let mut open = vec![(String::new(), self.root.clone())];
-        while let Some((path, real)) = open.pop() {
+        let mut open = if real.is_dir() { vec![(String::new(), real)] } else { Vec::new() };
+        while let Some((below, real)) = open.pop() {
             for (name, child) in self.children(&real, place)? {
-                let path = join(&path, &name);
-                let left_out = self.ignore.ignores(&path).is_some();
-                if !left_out && pattern::matches_path(glob, &path) {
-                    found.push(path.clone());
+                let below = join(&below, &name);
+                let left_out = !all && self.left_out(&self.inside(&child)).is_some();
+                if !left_out && pattern::matches_path(&rest, &below) {
+                    found.push(join(&start, &below));
                 }
                 let folder = fs::symlink_metadata(&child).is_ok_and(|metadata| metadata.is_dir());
-                if folder && path.split('/').count() < deepest && (!left_out || self.ignore.has_exceptions()) {
-                    open.push((path, child));
+                if folder && below.split('/').count() < depth && (!left_out || self.ignore.has_exceptions()) {
+                    open.push((below, child));
                 }
             }
         }
@@ -207,10 +224,63 @@ impl Context {
         Ok(found)
     }
 
+    /// The line of the ignore file that leaves a path out; the context itself always stays.
+    fn left_out(&self, path: &str) -> Option<usize> {
+        self.ignore.ignores(path).filter(|_| !path.is_empty())
+    }
+
+    /// A real path as one of the context.
+    fn inside(&self, real: &Path) -> String {
+        real.strip_prefix(&self.root).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// A link inside of a copied folder stays a link, wherever it leads in the image: nothing is read through it.
+    fn link(&self, child: &Path, path: &str, place: Place<'_>) -> Result<Node> {
+        let target = fs::read_link(child).map_err(|error| Problem::io("read", child, &error))?;
+        let text = target.to_str().ok_or_else(|| {
+            place.invalid(format!("the link {path} leads to {target:?}, which is not UTF-8")).hint("leave it out with .dockerignore")
+        })?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // An absolute target is a place in the image, unless it is the context's own on this machine.
+        let beside = if target.is_absolute() { target.starts_with(&self.root) } else { clean(&format!("{folder}/{text}")).is_none() };
+        if beside {
+            self.strays.borrow_mut().insert((path.to_string(), text.to_string()));
+        }
+        Ok(Node { kind: Kind::Link(text.to_string()), mode: 0o777, owner: Owner::default() })
+    }
+
+    /// Links that lead to files which the image does not have: path and target.
+    pub fn strays(self) -> BTreeSet<(String, String)> {
+        self.strays.into_inner()
+    }
+
+    fn node(&self, path: &Path, metadata: &fs::Metadata, place: Place<'_>) -> Result<Node> {
+        let kind = if metadata.is_dir() {
+            Kind::Folder
+        } else if metadata.is_file() {
+            Kind::File(path.to_path_buf(), metadata.len())
+        } else {
+            return Err(place
+                .invalid(format!("{} is neither a file nor a folder", path.display()))
+                .hint("leave it out with .dockerignore"));
+        };
+        Ok(Node { kind, mode: metadata.permissions().mode() & self.modes, owner: Owner::default() })
+    }
+
     fn children(&self, real: &Path, place: Place<'_>) -> Result<Vec<(String, PathBuf)>> {
         let mut children = children(real, place)?;
         children.retain(|(_, child)| !self.hidden.contains(child));
         Ok(children)
+    }
+
+    /// Why a pattern has no match: an ignored file that it would match is the usual cause.
+    fn nothing(&self, source: &str, glob: &str, place: Place<'_>) -> Problem {
+        if let Ok(all) = self.matching(glob, true, place)
+            && let Some((path, line)) = all.into_iter().find_map(|path| self.left_out(&path).map(|line| (path, line)))
+        {
+            return self.ignored(&path, line, place);
+        }
+        place.invalid(format!("no file of the build context matches {source}")).hint(self.hint(glob))
     }
 
     fn ignored(&self, path: &str, line: usize, place: Place<'_>) -> Problem {
@@ -268,17 +338,4 @@ fn children(folder: &Path, place: Place<'_>) -> Result<Vec<(String, PathBuf)>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Modes are kept but for what a umask decides: group and others never write, so that two checkouts give one image.
-fn node(path: &Path, metadata: &fs::Metadata, place: Place<'_>) -> Result<Node> {
-    let mode = metadata.permissions().mode();
-    let owner = Owner::default();
-    if metadata.is_dir() {
-        Ok(Node { kind: Kind::Folder, mode: mode & 0o755, owner })
-    } else if metadata.is_file() {
-        Ok(Node { kind: Kind::File(path.to_path_buf(), metadata.len()), mode: mode & 0o7755, owner })
-    } else {
-        Err(place.invalid(format!("{} is neither a file nor a folder", path.display())).hint("leave it out with .dockerignore"))
-    }
 }

@@ -1,13 +1,11 @@
 //! COPY and ADD: from sources to the files of a layer.
 
 use super::{
+    base_files::WHITEOUT,
     context::{Item, Place},
-    tree::{Kind, Node, Owner, Tree, belongs_to_base, in_every_base, parents, resolve},
+    tree::{Files, Kind, Node, Owner, Tree, belongs_to_base, in_every_base, parents, resolve},
 };
-use crate::domain::{
-    dockerfile::{ignore::Ignore, pattern},
-    problem::Result,
-};
+use crate::domain::{dockerfile::ignore::Ignore, dockerfile::pattern, problem::Result};
 
 /// Where copied files go, and what they become.
 pub(super) struct Target<'a> {
@@ -16,122 +14,185 @@ pub(super) struct Target<'a> {
     pub workdir: &'a str,
     pub owner: Option<Owner>,
     pub mode: Option<u32>,
-    /// What the stage is known to hold.
-    pub files: &'a Tree,
-    /// Whether there is a base whose files are not known.
-    pub has_base: bool,
+    /// What the stage holds so far.
+    pub files: &'a Files,
 }
 
 impl Target<'_> {
     /// The layer that the items make. One file may be renamed; several sources need a folder.
     pub fn lay(&self, items: Vec<Item>, several: bool, place: Place<'_>) -> Result<Tree> {
         let path = resolve(self.workdir, self.path);
-        let as_folder = self.is_folder(&path);
-        if several && !as_folder {
-            return Err(place.invalid(format!("several sources need a folder as target: write {}/", self.path.trim_end_matches('/'))));
+        let said = self.path.is_empty() || self.path == "." || self.path.ends_with('/') || self.path.ends_with("/.");
+        let mut laying = Laying { target: self, tree: Tree::new(), place };
+        if several && !said && !laying.is_folder(&laying.follow(&path)) {
+            return Err(place.invalid(format!("several sources need a folder as target: write {}/", self.path)));
         }
-        let mut tree = Tree::new();
         for item in items {
-            let root = match (item.folder, as_folder) {
-                (false, true) if path.is_empty() => item.name.clone(),
-                (false, true) => format!("{path}/{}", item.name),
-                _ => path.clone(),
-            };
-            if item.folder && !root.is_empty() {
-                self.make_parents(&format!("{root}/"), &mut tree);
-            }
-            for (below, node) in item.members {
-                let at = match (root.is_empty(), below.is_empty()) {
-                    (true, _) => below,
-                    (_, true) => root.clone(),
-                    _ => format!("{root}/{below}"),
-                };
-                self.put(at, node, &mut tree, place)?;
-            }
+            laying.item(item, &path, said)?;
         }
-        Ok(tree)
+        Ok(laying.tree)
+    }
+}
+
+/// A layer while it is made.
+struct Laying<'a> {
+    target: &'a Target<'a>,
+    tree: Tree,
+    place: Place<'a>,
+}
+
+impl Laying<'_> {
+    fn get(&self, path: &str) -> Option<&Node> {
+        self.tree.get(path).or_else(|| self.target.files.get(path))
     }
 
-    /// Adds one entry with the target's owner and mode, and the folders above it.
-    pub fn put(&self, at: String, mut node: Node, tree: &mut Tree, place: Place<'_>) -> Result<()> {
-        if at.is_empty() {
-            return Err(place.invalid("the target / is a folder: name the file to write"));
-        }
-        if let Some(owner) = self.owner {
-            node.owner = owner;
-        }
-        if let Some(mode) = self.mode.filter(|_| !matches!(node.kind, Kind::Link(_))) {
-            node.mode = mode;
-        }
-        if matches!(node.kind, Kind::Folder) && self.has_base && in_every_base(&at) {
-            return Ok(());
-        }
-        self.make_parents(&at, tree);
-        tree.insert(at, node);
-        Ok(())
-    }
-
-    /// Folders above a path stand in the layer, too, unless they may be the base's own.
-    fn make_parents(&self, path: &str, tree: &mut Tree) {
-        for parent in parents(path) {
-            if tree.contains_key(parent) {
-                continue;
-            }
-            let known = self.files.get(parent).filter(|node| node.kind == Kind::Folder).cloned();
-            if known.is_some() || !self.has_base || !belongs_to_base(parent) {
-                tree.insert(parent.to_string(), known.unwrap_or_else(|| Node::folder(self.owner.unwrap_or_default())));
-            }
-        }
+    fn follow(&self, path: &str) -> String {
+        self.target.files.resolve_with(path, |at| self.get(at))
     }
 
     fn is_folder(&self, path: &str) -> bool {
-        let said = self.path.ends_with('/') || matches!(self.path.rsplit('/').next(), Some("." | ".."));
-        let known = self.files.get(path).is_some_and(|node| node.kind == Kind::Folder);
-        said || known || path.is_empty() || resolve("/", self.workdir) == path || (self.has_base && in_every_base(path))
+        let surely = self.target.files.unknown() && (in_every_base(path) || resolve("/", self.target.workdir) == path);
+        path.is_empty() || surely || self.get(path).is_some_and(|node| node.kind == Kind::Folder)
     }
-}
 
-/// What `COPY --from` finds among the files that a stage made; None when there is nothing.
-pub(super) fn find_in_stage(files: &Tree, source: &str, exclude: &Ignore) -> Vec<Item> {
-    let path = resolve("/", source);
-    let paths: Vec<String> = if pattern::is_pattern(&path) {
-        files.keys().filter(|file| pattern::matches_path(&path, file)).cloned().collect()
-    } else {
-        follow(files, path).into_iter().collect()
-    };
-    let name = resolve("/", source).rsplit('/').next().unwrap_or_default().to_string();
-    let single = !pattern::is_pattern(source);
-    paths.iter().map(|path| stage_item(files, path, if single { name.clone() } else { last(path) }, exclude)).collect()
-}
+    fn item(&mut self, mut item: Item, path: &str, said: bool) -> Result<()> {
+        if !item.unpacked {
+            // Folders before what is in them; of an archive the later entry wins.
+            item.members.sort_by(|one, other| one.0.cmp(&other.0));
+        }
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let ensured = self.follow(if said { path } else { parent });
+        self.make_folder(&ensured)?;
+        let mut root = self.follow(path);
+        if item.folder || item.unpacked {
+            self.make_folder(&root)?;
+        } else if self.is_folder(&root) {
+            root = join(&root, &item.name);
+        }
+        for (below, node) in item.members {
+            let at = if below.is_empty() { root.clone() } else { join(&root, &below) };
+            let at = if item.unpacked { self.unpacked_place(&root, &at)? } else { at };
+            self.put(at, node, item.unpacked)?;
+        }
+        Ok(())
+    }
 
-fn last(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).to_string()
-}
+    /// Entries of an archive may lie in folders that it does not name, and behind links that were there before.
+    fn unpacked_place(&mut self, root: &str, at: &str) -> Result<String> {
+        let Some((parent, name)) = at.rsplit_once('/') else { return Ok(at.to_string()) };
+        let inside = parent.strip_prefix(root).unwrap_or(parent);
+        let linked = |path: &str| matches!(self.get(path).map(|node| &node.kind), Some(Kind::Link(_)));
+        if !inside.is_empty() && parents(&format!("{at}/")).filter(|path| path.len() > root.len() && *path != at).any(linked) {
+            return Err(self.place.invalid(format!("{at} of the archive lies behind a link")).hint("unpack it in the build, and COPY it"));
+        }
+        self.make_folder(parent)?;
+        Ok(join(parent, name))
+    }
 
-/// Follows links at the end of a path; None when it is not there.
-fn follow(files: &Tree, mut path: String) -> Option<String> {
-    for _ in 0..40 {
-        match files.get(&path).map(|node| &node.kind) {
-            Some(Kind::Link(target)) => path = resolve(path.rsplit_once('/').map_or("", |(folder, _)| folder), target),
-            Some(_) => return Some(path),
-            None => return (path.is_empty() && !files.is_empty()).then_some(path),
+    /// Adds one entry with the target's owner and mode; what was in an archive keeps its mode.
+    fn put(&mut self, at: String, mut node: Node, unpacked: bool) -> Result<()> {
+        if at.is_empty() {
+            return Err(self.place.invalid("the target / is a folder: name the file to write"));
+        }
+        if at.rsplit('/').next().is_some_and(|name| name.starts_with(WHITEOUT)) {
+            return Err(self
+                .place
+                .invalid(format!("{at} cannot be in an image: a name that begins with {WHITEOUT} takes a file away"))
+                .hint("rename it, or leave it out with .dockerignore"));
+        }
+        if let Some(owner) = self.target.owner {
+            node.owner = owner;
+        }
+        if let Some(mode) = self.target.mode.filter(|_| !unpacked && !matches!(node.kind, Kind::Link(_))) {
+            node.mode = mode;
+        }
+        let folder = node.kind == Kind::Folder;
+        if folder && self.target.files.unknown() && in_every_base(&at) {
+            return Ok(());
+        }
+        match self.get(&at).map(|there| &there.kind) {
+            Some(Kind::Folder) if !folder => {
+                Err(self.place.invalid(format!("{at} is a folder of the image, and a file cannot take its place")).hint(ANOTHER))
+            }
+            Some(Kind::Link(target)) if folder => Err(self
+                .place
+                .invalid(format!("{at} is a link to {target} in the image, and a folder cannot take its place"))
+                .hint(ANOTHER)),
+            Some(kind) if folder && *kind != Kind::Folder => {
+                Err(self.place.invalid(format!("{at} is a file of the image, and a folder cannot take its place")).hint(ANOTHER))
+            }
+            _ => {
+                self.make_parents(&at)?;
+                self.tree.insert(at, node);
+                Ok(())
+            }
         }
     }
-    None
+
+    fn make_folder(&mut self, path: &str) -> Result<()> {
+        if path.is_empty() { Ok(()) } else { self.make_parents(&format!("{path}/")) }
+    }
+
+    /// Folders above a path stand in the layer, too, unless they are the base's own, or may be.
+    fn make_parents(&mut self, path: &str) -> Result<()> {
+        for parent in parents(path) {
+            if self.tree.contains_key(parent) {
+                continue;
+            }
+            let files = self.target.files;
+            match files.get(parent) {
+                Some(node) if node.kind == Kind::Folder => {
+                    if files.own.contains_key(parent) {
+                        self.tree.insert(parent.to_string(), node.clone());
+                    }
+                }
+                Some(_) => return Err(self.place.invalid(format!("{parent} is no folder in the image")).hint(ANOTHER)),
+                None if files.unknown() && belongs_to_base(parent) => {}
+                None => {
+                    self.tree.insert(parent.to_string(), Node::folder(self.target.owner.unwrap_or_default()));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-fn stage_item(files: &Tree, path: &str, name: String, exclude: &Ignore) -> Item {
-    // COPY gives its own owner, whatever the stage had.
-    let own = |node: &Node| Node { owner: Owner::default(), ..node.clone() };
-    let folder = files.get(path).is_none_or(|node| node.kind == Kind::Folder);
-    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+const ANOTHER: &str = "copy it to another place, or change the base image";
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
+}
+
+/// What `COPY --from` finds among the files of a stage or an image, links followed; nothing when there is nothing.
+pub(super) fn find_in_files(files: &Files, source: &str, exclude: &Ignore) -> Vec<Item> {
+    let path = resolve("/", source);
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_string();
+    if !pattern::is_pattern(&path) {
+        let real = files.resolve(&path);
+        let there = real.is_empty() || files.get(&real).is_some();
+        return there.then(|| item(files, &real, name(&path), exclude)).into_iter().collect();
+    }
+    matching(files, &path).iter().map(|path| item(files, &files.resolve(path), name(path), exclude)).collect()
+}
+
+/// Paths that match a pattern. Its parts before the first with a wildcard are followed; below that, links are not.
+fn matching(files: &Files, glob: &str) -> Vec<String> {
+    let plain: Vec<&str> = glob.split('/').take_while(|part| !pattern::is_pattern(part)).collect();
+    let rest = glob.split('/').skip(plain.len()).collect::<Vec<_>>().join("/");
+    let root = files.resolve(&plain.join("/"));
+    let skipped = if root.is_empty() { 0 } else { root.len() + 1 };
+    files.below(&root).into_keys().filter(|path| pattern::matches_path(&rest, &path[skipped..])).map(str::to_string).collect()
+}
+
+fn item(files: &Files, path: &str, name: String, exclude: &Ignore) -> Item {
+    let folder = files.is_folder(path);
     let members = match files.get(path) {
-        Some(node) if !folder => vec![(String::new(), own(node))],
+        Some(node) if !folder => vec![(String::new(), node.clone())],
         _ => {
-            let inside = files.range(prefix.clone()..).take_while(|(file, _)| file.starts_with(&prefix));
-            let below = inside.map(|(file, node)| (file[prefix.len()..].to_string(), own(node)));
+            let skipped = if path.is_empty() { 0 } else { path.len() + 1 };
+            let below = files.below(path).into_iter().map(|(file, node)| (file[skipped..].to_string(), node.clone()));
             below.filter(|(below, _)| exclude.ignores(below).is_none()).collect()
         }
     };
-    Item { name, folder, members }
+    Item { name, folder, unpacked: false, members }
 }

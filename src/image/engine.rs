@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Build, Image,
-    arguments::not_run,
-    assemble,
+    Build, Image, assemble,
     base::{Base, Bases},
     config::{ImageConfig, Platform},
-    context::{Context, Place, read_text},
+    context::{Context, Look, Place, read_text},
     evaluate::{Evaluated, Inputs, evaluate},
+    gather::{Gathered, gather, globals},
     layer::{self, Layer},
     tree::Tree,
 };
 use crate::{
     domain::{
         dockerfile::{
-            self, Dockerfile, Instruction, Scope,
-            stages::{Origin, Stage, needed, origin},
+            self, Dockerfile, Instruction, Uncovered,
+            stages::{Origin, copied_from, origin},
         },
+        event::Events,
         problem::{Problem, Result},
     },
     registry,
@@ -34,26 +34,33 @@ pub(super) struct Built {
     pub platform: Platform,
     pub base: Option<Base>,
     pub evaluated: Evaluated,
+    /// Links that were copied and lead to files beside the context: path and target.
+    strays: BTreeSet<(String, String)>,
 }
 
 /// See [`super::build`].
-pub(super) async fn build(build: &Build, registry: &registry::Client) -> Result<Image> {
+pub(super) async fn build(build: &Build, registry: &registry::Client, events: &Events) -> Result<Image> {
     let file = build.dockerfile.display().to_string();
     let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
     std::fs::create_dir_all(&build.scratch).map_err(|error| Problem::io("create", &build.scratch, &error))?;
     let wanted = wanted_platforms(&build.platforms)?;
-    let mut bases = Bases::new(registry, build.base_registry.as_deref());
-    let mut plans = Vec::new();
+    let mut bases = Bases::new(registry, build.base_registry.as_deref(), &build.root);
+    let mut platforms_gathered = Vec::new();
     for platform in platforms(&dockerfile, &file, &wanted, &mut bases).await? {
-        plans.push(plan(&dockerfile, &file, platform, &mut bases).await?);
+        platforms_gathered.push(gather(&dockerfile, &file, platform, build, &mut bases).await?);
     }
-    let (owned, dockerfile) = (Owned::from(build, &file), dockerfile);
-    let built = blocking(move || plans.into_iter().map(|plan| owned.evaluate(&dockerfile, plan)).collect::<Result<Vec<Built>>>()).await?;
+    let owned = Owned::from(build, &file);
+    let evaluating = move || platforms_gathered.into_iter().map(|gathered| owned.evaluate(&dockerfile, gathered)).collect();
+    let built: Vec<Built> = blocking(evaluating).await?;
+    for (path, target) in built.iter().flat_map(|one| &one.strays).collect::<BTreeSet<_>>() {
+        let text = format!("the link {path} leads out of the build context, to {target}: in the image it leads to nothing");
+        events.warning(text, "replace the link by the file, or leave it out with .dockerignore");
+    }
     let layers = pack(&built, build).await?;
     assemble::image(&built, &layers, build)
 }
 
-fn wanted_platforms(texts: &[String]) -> Result<Vec<Platform>> {
+pub(super) fn wanted_platforms(texts: &[String]) -> Result<Vec<Platform>> {
     let parse = |text: &String| {
         Platform::parse(text).ok_or_else(|| {
             Problem::new(crate::domain::problem::Code::SettingInvalid, format!("image.platforms has {text:?}, which is no platform"))
@@ -80,68 +87,50 @@ async fn platforms(dockerfile: &Dockerfile, file: &str, wanted: &[Platform], bas
     }
 }
 
-/// What has to be known of the outside before the instructions can be evaluated for one platform.
-struct Plan {
-    platform: Platform,
-    globals: Scope,
-    needed: BTreeSet<usize>,
-    bases: BTreeMap<usize, Base>,
+/// See [`super::uncovered`].
+pub(super) fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
+    let file = build.dockerfile.display().to_string();
+    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    let wanted = wanted_platforms(&build.platforms)?;
+    let globals = globals(&dockerfile, &file, wanted.first().unwrap_or(&Platform::host()))?;
+    dockerfile::uncovered(&dockerfile, &globals).map_err(|(number, why)| Place { file: &file, number }.invalid(why))
 }
 
-async fn plan(dockerfile: &Dockerfile, file: &str, platform: Platform, bases: &mut Bases<'_>) -> Result<Plan> {
-    let globals = globals(dockerfile, file, &platform)?;
+/// The name of the image that the last stage stands on; None from scratch.
+pub(super) fn final_base(build: &Build, platform: Option<&Platform>) -> Result<Option<String>> {
+    let file = build.dockerfile.display().to_string();
+    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    let globals = globals(&dockerfile, &file, platform.unwrap_or(&Platform::host()))?;
     let (_, stages) = dockerfile.stages();
-    let needed = needed(&stages, &globals).map_err(|(number, why)| Place { file, number }.invalid(why))?;
-    check_commands(&stages, &needed, file)?;
-    let mut loaded = BTreeMap::new();
-    for &at in &needed {
-        let place = Place { file, number: stages[at].number };
-        if let Origin::Image(name) = origin(&stages, at, &globals).map_err(|why| place.invalid(why))? {
-            let own = own_platform(&stages[at], &globals, place)?;
-            loaded.insert(at, bases.load(&name, own.as_ref().unwrap_or(&platform)).await?);
+    let mut at = stages.len() - 1;
+    loop {
+        match origin(&stages, at, &globals).map_err(|why| Place { file: &file, number: stages[at].number }.invalid(why))? {
+            Origin::Stage(before) => at = before,
+            Origin::Image(name) => return Ok(Some(name)),
+            Origin::Scratch => return Ok(None),
         }
     }
-    Ok(Plan { platform, globals, needed, bases: loaded })
 }
 
-/// A RUN is found before anything is fetched or packed.
-fn check_commands(stages: &[Stage<'_>], needed: &BTreeSet<usize>, file: &str) -> Result<()> {
-    let lines = needed.iter().flat_map(|&at| stages[at].lines);
-    match lines.into_iter().find(|line| matches!(line.instruction, Instruction::Run(_) | Instruction::OnBuild(_))) {
-        Some(line) => Err(not_run(&line.instruction, Place { file, number: line.number })),
-        None => Ok(()),
-    }
-}
-
-fn own_platform(stage: &Stage<'_>, globals: &Scope, place: Place<'_>) -> Result<Option<Platform>> {
-    let Some(word) = stage.platform else { return Ok(None) };
-    let text = globals.expand(word).map_err(|why| place.invalid(why))?;
-    Platform::parse(&text).map(Some).ok_or_else(|| place.invalid(format!("--platform={text} is no platform, such as linux/amd64")))
-}
-
-/// The variables that FROM may use: the platform's, and the ARGs in front of the first stage.
-fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform) -> Result<Scope> {
-    let mut scope = Scope { variables: BTreeMap::new(), escape: dockerfile.escape };
-    for (prefix, platform) in [("TARGET", platform), ("BUILD", &Platform::host())] {
-        let variant = platform.variant.clone().unwrap_or_default();
-        let parts = [
-            ("PLATFORM", platform.to_string()),
-            ("OS", platform.os.clone()),
-            ("ARCH", platform.architecture.clone()),
-            ("VARIANT", variant),
-        ];
-        scope.variables.extend(parts.map(|(name, value)| (format!("{prefix}{name}"), value)));
-    }
-    for line in dockerfile.stages().0 {
-        let Instruction::Arg(pairs) = &line.instruction else { continue };
-        for (name, default) in pairs {
-            if let Some(word) = default {
-                let value = scope.expand(word).map_err(|why| Place { file, number: line.number }.invalid(why))?;
-                scope.variables.insert(name.clone(), value);
-            }
+/// See [`super::base_names`].
+pub(super) fn base_names(build: &Build) -> Result<Vec<String>> {
+    let file = build.dockerfile.display().to_string();
+    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    let globals = globals(&dockerfile, &file, &Platform::host())?;
+    let (_, stages) = dockerfile.stages();
+    let begun = (0..stages.len()).filter_map(|at| match origin(&stages, at, &globals) {
+        Ok(Origin::Image(name)) => Some(name),
+        _ => None,
+    });
+    let copied = stages.iter().enumerate().flat_map(|(at, stage)| stage.lines.iter().map(move |line| (at, line)));
+    let copied = copied.filter_map(|(at, line)| match &line.instruction {
+        Instruction::Copy(transfer) => {
+            let name = globals.expand(transfer.from.as_ref()?).ok()?;
+            copied_from(&stages, at, &name).is_none().then_some(name)
         }
-    }
-    Ok(scope)
+        _ => None,
+    });
+    Ok(begun.chain(copied).collect())
 }
 
 /// What a thread needs of the build.
@@ -155,26 +144,29 @@ impl Owned {
         Owned { file: file.to_string(), build: build.clone() }
     }
 
-    fn evaluate(&self, dockerfile: &Dockerfile, plan: Plan) -> Result<Built> {
-        let context = Context::open(&self.build.context, &self.build.dockerfile, &self.build.hidden)?;
+    fn evaluate(&self, dockerfile: &Dockerfile, gathered: Gathered) -> Result<Built> {
+        let look = Look { hidden: &self.build.hidden, without_umask: self.build.generated };
+        let context = Context::open(&self.build.context, &self.build.dockerfile, look)?;
         let (_, stages) = dockerfile.stages();
-        let configs: BTreeMap<usize, ImageConfig> = plan.bases.iter().map(|(at, base)| (*at, base.config.clone())).collect();
+        let configs: BTreeMap<usize, ImageConfig> = gathered.bases.iter().map(|(at, base)| (*at, base.config.clone())).collect();
         let evaluated = evaluate(&Inputs {
             file: &self.file,
             context: &context,
             roles: &self.build.roles,
             created: self.build.created,
             scratch: &self.build.scratch,
-            globals: &plan.globals,
-            platform: &plan.platform,
+            globals: &gathered.globals,
+            platform: &gathered.platform,
             stages: &stages,
-            needed: &plan.needed,
+            needed: &gathered.needed,
             bases: &configs,
+            files: &gathered.files,
+            images: &gathered.images,
         })?;
-        let mut bases = plan.bases;
+        let mut bases = gathered.bases;
         let base = evaluated.base.and_then(|at| bases.remove(&at));
-        let platform = base.as_ref().map_or(plan.platform, |base| base.platform.clone());
-        Ok(Built { platform, base, evaluated })
+        let platform = base.as_ref().map_or(gathered.platform, |base| base.platform.clone());
+        Ok(Built { platform, base, evaluated, strays: context.strays() })
     }
 }
 
@@ -182,13 +174,14 @@ impl Owned {
 async fn pack(built: &[Built], build: &Build) -> Result<HashMap<Tree, Layer>> {
     let trees: BTreeSet<&Tree> = built.iter().flat_map(|one| one.evaluated.layers.iter().map(|(tree, _)| tree)).collect();
     let packing = trees.into_iter().map(|tree| {
-        let (tree, scratch) = (tree.clone(), build.scratch.clone());
-        blocking(move || layer::write(&tree, &scratch).map(|layer| (tree, layer)))
+        let (tree, scratch, packed) = (tree.clone(), build.scratch.clone(), build.packed.clone());
+        blocking(move || layer::write(&tree, &scratch, &packed).map(|layer| (tree, layer)))
     });
     stream::iter(packing).buffered(PACKERS).try_collect().await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Runs what computes away from the runtime's thread.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(Problem::bug(format!("a thread of the image engine ended: {error}"))),

@@ -3,26 +3,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
 
 use super::{
-    arguments::{healthcheck, mode, not_run, owner, ports},
+    arguments::{healthcheck, ports, signal},
+    base_files::BaseFiles,
     config::{History, ImageConfig, Platform, timestamp},
-    context::{Context, Item, Place, clean},
-    copy::{Target, find_in_stage},
-    tree::{Kind, Node, Owner, Tree, belongs_to_base, parents, resolve},
-    unpack,
+    context::{Context, Place},
+    transfer::Transferring,
+    tree::{BaseState, Files, Kind, Node, Tree, belongs_to_base, parents, resolve},
+    users::Users,
 };
 use crate::domain::{
     dockerfile::{
-        Command, Instruction, Line, Scope, Transfer, Word,
-        ignore::Ignore,
-        stages::{Origin, Stage, copied_from, origin},
+        self, Command, Instruction, Line, Scope, Word,
+        stages::{Origin, Stage, origin},
     },
     event::LayerRole,
-    problem::{Problem, Result},
+    problem::{EvidenceKind, Problem, Result},
 };
 
 /// What all stages share.
@@ -40,6 +41,10 @@ pub(super) struct Inputs<'a> {
     pub needed: &'a BTreeSet<usize>,
     /// The configuration of the base of each stage that has one.
     pub bases: &'a BTreeMap<usize, ImageConfig>,
+    /// The files of those bases, where they are known.
+    pub files: &'a BTreeMap<usize, Arc<BaseFiles>>,
+    /// The files of the images that `COPY --from` names.
+    pub images: &'a BTreeMap<String, Arc<BaseFiles>>,
 }
 
 /// A stage, evaluated.
@@ -50,69 +55,103 @@ pub(super) struct Evaluated {
     pub base: Option<usize>,
     /// Layers above the base's.
     pub layers: Vec<(Tree, LayerRole)>,
-    /// All that the layers hold, one over the other.
-    files: Tree,
+    /// All that the stage holds.
+    pub(super) files: Files,
+    /// The values of ENV and ARG, the later one wins; a stage that begins with this one has them, too.
+    variables: BTreeMap<String, String>,
 }
+
+/// Stages that are done, by their place.
+pub(super) type Done = BTreeMap<usize, Evaluated>;
 
 /// Evaluates the last stage and all that it stands on.
 pub(super) fn evaluate(inputs: &Inputs<'_>) -> Result<Evaluated> {
-    let mut done: BTreeMap<usize, Evaluated> = BTreeMap::new();
+    let mut done = Done::new();
     for &at in inputs.needed {
         let stage = &inputs.stages[at];
         let place = Place { file: inputs.file, number: stage.number };
-        let start = begin(inputs, at, &done).map_err(|why| place.invalid(why))?;
+        let mut start = begin(inputs, at, &done).map_err(|why| place.invalid(why))?;
+        let triggers = triggers(&mut start.config, &inputs.stages[at], inputs)?;
         let mut state = State::new(inputs, at, start);
-        for line in stage.lines {
-            state.run(line, &done)?;
+        for line in triggers.iter().chain(stage.lines) {
+            state.run(line, &done).map_err(|problem| with_text(problem, inputs.file, line))?;
         }
         done.insert(at, state.finish());
     }
     done.pop_last().map(|(_, last)| last).ok_or_else(|| Problem::bug("a Dockerfile without stages was evaluated"))
 }
 
-fn begin(inputs: &Inputs<'_>, at: usize, done: &BTreeMap<usize, Evaluated>) -> Result<Evaluated, String> {
-    let fresh = |config, base| Evaluated { config, base, layers: Vec::new(), files: Tree::new() };
+/// Shows the instruction that failed.
+fn with_text(problem: Problem, file: &str, line: &Line) -> Problem {
+    problem.evidence(EvidenceKind::Log, format!("{file}:{}", line.number), line.instruction.to_string())
+}
+
+fn begin(inputs: &Inputs<'_>, at: usize, done: &Done) -> Result<Evaluated, String> {
+    let fresh = |config: ImageConfig, base, state| Evaluated {
+        variables: config.variables(),
+        config,
+        base,
+        layers: Vec::new(),
+        files: Files::new(state),
+    };
     match origin(inputs.stages, at, inputs.globals)? {
-        Origin::Scratch => Ok(fresh(ImageConfig::scratch(inputs.platform), None)),
+        Origin::Scratch => Ok(fresh(ImageConfig::scratch(inputs.platform), None, BaseState::Empty)),
         Origin::Stage(before) => done.get(&before).cloned().ok_or_else(|| "its base stage was not built".to_string()),
         Origin::Image(name) => match inputs.bases.get(&at) {
-            Some(config) => Ok(fresh(config.clone(), Some(at))),
+            Some(config) => {
+                let state = inputs.files.get(&at).map_or(BaseState::Unknown, |files| BaseState::Known(files.clone()));
+                Ok(fresh(config.clone(), Some(at), state))
+            }
             None => Err(format!("the base {name} was not loaded")),
         },
     }
 }
 
-struct State<'a> {
-    inputs: &'a Inputs<'a>,
-    at: usize,
-    image: Evaluated,
+/// The ONBUILD triggers of what a stage begins with, which come before its own instructions and are then gone.
+fn triggers(config: &mut ImageConfig, stage: &Stage<'_>, inputs: &Inputs<'_>) -> Result<Vec<Line>> {
+    let place = Place { file: inputs.file, number: stage.number };
+    let mut found = Vec::new();
+    for trigger in std::mem::take(&mut config.config.on_build) {
+        let told = |why: String| format!("FROM {} has the ONBUILD trigger {trigger:?}: {why}", stage.image);
+        let text = format!("FROM scratch\n{trigger}\n");
+        let parsed = dockerfile::parse(&text, inputs.file).map_err(|problem| place.invalid(told(problem.message)))?;
+        if let Ok(Some(uncovered)) = dockerfile::uncovered(&parsed, inputs.globals) {
+            return Err(place
+                .unsupported(told(uncovered.why.to_string()))
+                .hint("choose a base without this trigger; or let another engine build it (image.engine)"));
+        }
+        let own = parsed.lines.into_iter().skip(1);
+        found.extend(own.map(|line| Line { number: stage.number, instruction: line.instruction }));
+    }
+    Ok(found)
+}
+
+pub(super) struct State<'a> {
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) at: usize,
+    pub(super) image: Evaluated,
     scope: Scope,
-    arguments: BTreeMap<String, String>,
     /// Folders that WORKDIR asks for; they go into the next layer.
-    pending: Tree,
+    pub(super) pending: Tree,
     cmd_is_own: bool,
 }
 
 impl<'a> State<'a> {
     fn new(inputs: &'a Inputs<'a>, at: usize, image: Evaluated) -> Self {
-        let scope = Scope { variables: BTreeMap::new(), escape: inputs.globals.escape };
-        let mut state = State { inputs, at, image, scope, arguments: BTreeMap::new(), pending: Tree::new(), cmd_is_own: false };
-        state.refresh();
-        state
+        let scope = Scope { variables: image.variables.clone(), escape: inputs.globals.escape };
+        State { inputs, at, image, scope, pending: Tree::new(), cmd_is_own: false }
     }
 
-    /// ENV wins over ARG.
-    fn refresh(&mut self) {
-        self.scope.variables = self.arguments.clone();
-        let env = self.image.config.config.env.iter().filter_map(|line| line.split_once('='));
-        self.scope.variables.extend(env.map(|(name, value)| (name.to_string(), value.to_string())));
-    }
-
-    fn expand(&self, word: &Word, place: Place<'_>) -> Result<String> {
+    pub(super) fn expand(&self, word: &Word, place: Place<'_>) -> Result<String> {
         self.scope.expand(word).map_err(|why| place.invalid(format!("{word}: {why}")))
     }
 
-    fn run(&mut self, line: &Line, done: &BTreeMap<usize, Evaluated>) -> Result<()> {
+    /// The content of a here-document with its variables replaced.
+    pub(super) fn expand_text(&self, text: &str, place: Place<'_>) -> Result<String> {
+        self.scope.expand_text(text).map_err(|why| place.invalid(format!("a here-document: {why}")))
+    }
+
+    fn run(&mut self, line: &Line, done: &Done) -> Result<()> {
         let place = Place { file: self.inputs.file, number: line.number };
         let mut empty = true;
         match &line.instruction {
@@ -124,9 +163,9 @@ impl<'a> State<'a> {
                     self.image.config.config.labels.insert(name, value);
                 }
             }
-            Instruction::Copy(transfer) => empty = !self.copy(transfer, done, place)?,
-            Instruction::Add(transfer) => empty = !self.add(transfer, place)?,
-            Instruction::Workdir(word) => self.workdir(&self.expand(word, place)?),
+            Instruction::Copy(transfer) => empty = !Transferring { state: self, transfer, done, place }.copy()?,
+            Instruction::Add(transfer) => empty = !Transferring { state: self, transfer, done, place }.add()?,
+            Instruction::Workdir(word) => self.workdir(&self.expand(word, place)?, place)?,
             Instruction::User(word) => self.image.config.config.user = self.expand(word, place)?,
             Instruction::Expose(words) => self.expose(words, place)?,
             Instruction::Volume(words) => {
@@ -134,9 +173,15 @@ impl<'a> State<'a> {
                     self.image.config.config.volumes.insert(self.expand(word, place)?, json!({}));
                 }
             }
-            Instruction::StopSignal(word) => self.image.config.config.stop_signal = self.expand(word, place)?,
+            Instruction::StopSignal(word) => {
+                let name = self.expand(word, place)?;
+                let known = signal(&name).then_some(name.clone());
+                self.image.config.config.stop_signal = known.ok_or_else(|| {
+                    place.invalid(format!("STOPSIGNAL {name} is no signal")).hint("write a name such as SIGTERM, or its number")
+                })?;
+            }
             Instruction::Entrypoint(command) => {
-                self.image.config.config.entrypoint = Some(self.command(command));
+                self.image.config.config.entrypoint = Some(self.command(command)).filter(|words| !words.is_empty());
                 // A CMD of the base was meant for the base's own entry point.
                 if !self.cmd_is_own {
                     self.image.config.config.cmd = None;
@@ -149,7 +194,9 @@ impl<'a> State<'a> {
             Instruction::Shell(words) => self.image.config.config.shell = Some(words.clone()),
             Instruction::Healthcheck(check) => self.image.config.config.healthcheck = Some(healthcheck(check)),
             Instruction::Maintainer(name) => self.image.config.author = Some(name.clone()),
-            Instruction::Run(_) | Instruction::OnBuild(_) => return Err(not_run(&line.instruction, place)),
+            Instruction::OnBuild(trigger) => self.image.config.config.on_build.push(trigger.clone()),
+            // The engine looks for it before it begins.
+            Instruction::Run(_) => return Err(place.unsupported("RUN needs an engine that runs commands")),
         }
         self.record(line, empty);
         Ok(())
@@ -171,10 +218,7 @@ impl<'a> State<'a> {
                 Some(word) => Some(self.expand(word, place)?),
                 None => self.inputs.globals.variables.get(name).cloned(),
             };
-            if let Some(value) = value {
-                self.arguments.insert(name.clone(), value);
-                self.refresh();
-            }
+            self.scope.variables.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(())
     }
@@ -187,25 +231,39 @@ impl<'a> State<'a> {
     fn environment(&mut self, pairs: &[(Word, Word)], place: Place<'_>) -> Result<()> {
         for (name, value) in self.pairs(pairs, place)? {
             self.image.config.set_env(&name, &value);
+            self.scope.variables.insert(name, value);
         }
-        self.refresh();
         Ok(())
     }
 
-    fn workdir(&mut self, path: &str) {
+    /// What is missing of the folder belongs to the user that USER names.
+    fn workdir(&mut self, path: &str, place: Place<'_>) -> Result<()> {
         let path = resolve(&self.image.config.config.working_dir, path);
         self.image.config.config.working_dir = format!("/{path}");
-        let has_base = self.image.base.is_some();
-        for folder in parents(&path).chain((!path.is_empty()).then_some(path.as_str())) {
+        let files = &self.image.files;
+        let real = files.resolve(&path);
+        let user = self.image.config.config.user.clone();
+        let owner = if user.is_empty() || files.unknown() {
+            Default::default()
+        } else {
+            Users { files, scratch: self.inputs.scratch }.of_user(&user, place)?
+        };
+        for folder in parents(&format!("{real}/")).filter(|folder| !folder.is_empty()) {
             // Its last part is what WORKDIR promises to make; `/usr` is where images keep applications by custom.
-            let custom = folder == path && folder.starts_with("usr/") && folder.matches('/').count() >= 2;
-            let may_be_made = !has_base || !belongs_to_base(folder) || custom;
-            if may_be_made && !self.image.files.contains_key(folder) {
-                let node = Node::folder(Owner::default());
-                self.pending.insert(folder.to_string(), node.clone());
-                self.image.files.insert(folder.to_string(), node);
+            let custom = folder == real && folder.starts_with("usr/") && folder.matches('/').count() >= 2;
+            let may_be_made = !self.image.files.unknown() || !belongs_to_base(folder) || custom;
+            match self.image.files.get(folder).map(|node| &node.kind) {
+                Some(Kind::Folder) => {}
+                Some(_) => return Err(place.invalid(format!("WORKDIR /{path}: {folder} is a file of the image"))),
+                None if may_be_made => {
+                    let node = Node::folder(owner);
+                    self.pending.insert(folder.to_string(), node.clone());
+                    self.image.files.own.insert(folder.to_string(), node);
+                }
+                None => {}
             }
         }
+        Ok(())
     }
 
     fn expose(&mut self, words: &[Word], place: Place<'_>) -> Result<()> {
@@ -230,110 +288,6 @@ impl<'a> State<'a> {
         }
     }
 
-    fn copy(&mut self, transfer: &Transfer, done: &BTreeMap<usize, Evaluated>, place: Place<'_>) -> Result<bool> {
-        self.check_flags(transfer, "COPY", place)?;
-        let exclude = self.exclude(transfer, place)?;
-        let mut items = Vec::new();
-        for word in &transfer.sources {
-            let source = self.expand(word, place)?;
-            items.extend(match &transfer.from {
-                Some(from) => self.stage_items(&from.0, &source, &exclude, done, place)?,
-                None => self.inputs.context.find(&source, &exclude, place)?,
-            });
-        }
-        self.lay(transfer, items, place)
-    }
-
-    fn stage_items(
-        &self,
-        from: &str,
-        source: &str,
-        exclude: &Ignore,
-        done: &BTreeMap<usize, Evaluated>,
-        place: Place<'_>,
-    ) -> Result<Vec<Item>> {
-        let Some(stage) = copied_from(self.inputs.stages, self.at, from).and_then(|at| done.get(&at)) else {
-            return Err(place
-                .unsupported(format!("COPY --from={from} copies from an image, and the native engine copies from stages and the context"))
-                .hint("name an earlier stage, or put the files into the context"));
-        };
-        let items = find_in_stage(&stage.files, source, exclude);
-        if !items.is_empty() {
-            return Ok(items);
-        }
-        Err(match stage.base {
-            None => place.invalid(format!("{source} is not in the stage {from}")),
-            Some(_) => place
-                .unsupported(format!(
-                    "{source} is not among the files that the stage {from} copied, and files of its base image cannot be copied"
-                ))
-                .hint("copy it from the context instead"),
-        })
-    }
-
-    fn add(&mut self, transfer: &Transfer, place: Place<'_>) -> Result<bool> {
-        self.check_flags(transfer, "ADD", place)?;
-        let exclude = self.exclude(transfer, place)?;
-        let mut items = Vec::new();
-        for word in &transfer.sources {
-            let source = self.expand(word, place)?;
-            if ["http://", "https://", "ftp://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme)) {
-                return Err(place
-                    .unsupported(format!("ADD of {source} needs the network, and an image is built from its context alone"))
-                    .hint("fetch it in the Maven build, and COPY it"));
-            }
-            for mut item in self.inputs.context.find(&source, &exclude, place)? {
-                if let [(below, Node { kind: Kind::File(path, _), .. })] = item.members.as_slice()
-                    && below.is_empty()
-                    && let Some(members) = unpack::unpack(path, self.inputs.scratch, place)?
-                {
-                    item = Item { name: item.name, folder: true, members };
-                }
-                items.push(item);
-            }
-        }
-        self.lay(transfer, items, place)
-    }
-
-    /// Makes the layer of a COPY or ADD; says whether there is anything in it.
-    fn lay(&mut self, transfer: &Transfer, items: Vec<Item>, place: Place<'_>) -> Result<bool> {
-        let several = items.len() > 1;
-        let path = self.expand(&transfer.target, place)?;
-        let owner = transfer.chown.as_ref().map(|word| owner(&self.expand(word, place)?, place)).transpose()?;
-        let mode = transfer.chmod.as_ref().map(|word| mode(&self.expand(word, place)?, place)).transpose()?;
-        let workdir = &self.image.config.config.working_dir;
-        let target = Target { path: &path, workdir, owner, mode, files: &self.image.files, has_base: self.image.base.is_some() };
-        let laid = target.lay(items, several, place)?;
-        let mut tree = std::mem::take(&mut self.pending);
-        tree.extend(laid);
-        if tree.is_empty() {
-            return Ok(false);
-        }
-        self.image.files.extend(tree.iter().map(|(path, node)| (path.clone(), node.clone())));
-        self.image.layers.push((tree, self.role(transfer, place)?));
-        Ok(true)
-    }
-
-    fn role(&self, transfer: &Transfer, place: Place<'_>) -> Result<LayerRole> {
-        let Some(first) = transfer.sources.first().filter(|_| transfer.from.is_none()) else { return Ok(LayerRole::Other) };
-        let path = clean(&self.expand(first, place)?).unwrap_or_default();
-        Ok(self.inputs.roles.get(Path::new(&path)).copied().unwrap_or(LayerRole::Other))
-    }
-
-    fn exclude(&self, transfer: &Transfer, place: Place<'_>) -> Result<Ignore> {
-        let patterns: Result<Vec<String>> = transfer.exclude.iter().map(|word| self.expand(word, place)).collect();
-        Ok(Ignore::parse(&patterns?.join("\n")))
-    }
-
-    fn check_flags(&self, transfer: &Transfer, keyword: &str, place: Place<'_>) -> Result<()> {
-        match transfer.other_flags.first() {
-            Some(flag) => Err(place
-                .unsupported(format!("{keyword} --{flag} is not supported by the native engine"))
-                .hint("write it without the flag")),
-            None => Ok(()),
-        }
-    }
-
     /// A WORKDIR that no layer followed gets one of its own.
     fn finish(mut self) -> Evaluated {
         let made: Tree = std::mem::take(&mut self.pending);
@@ -344,6 +298,7 @@ impl<'a> State<'a> {
                 history.empty_layer = false;
             }
         }
+        self.image.variables = self.scope.variables;
         self.image
     }
 }

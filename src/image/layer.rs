@@ -1,6 +1,7 @@
 //! Layers: deterministic tar streams, packed and hashed in one pass.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -10,9 +11,12 @@ use flate2::{Compression, GzBuilder, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 
 use super::tree::{Kind, Tree};
-use crate::domain::{
-    digest::Digest,
-    problem::{Code, Problem, Result},
+use crate::{
+    domain::{
+        digest::Digest,
+        problem::{Code, Problem, Result},
+    },
+    registry::{Content, Maker, Packed},
 };
 
 const BUFFER: usize = 64 << 10;
@@ -24,7 +28,7 @@ const SAMPLE: u64 = 32 << 10;
 /// A sample that keeps more than this share of its size is packed already.
 const WORTH: f64 = 0.9;
 
-/// A layer on disk.
+/// A layer, packed or known to be there already.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     /// Of the tar stream.
@@ -33,22 +37,51 @@ pub(super) struct Layer {
     pub digest: Digest,
     /// Of the packed file, bytes.
     pub size: u64,
-    pub path: PathBuf,
+    pub content: Content,
 }
 
 /// Writes a tree as a layer into `scratch`, under its digest. The bytes depend on the tree's names, modes, owners and contents alone.
-/// Memory does not grow with the content.
-pub(super) fn write(tree: &Tree, scratch: &Path) -> Result<Layer> {
+/// Memory does not grow with the content. A layer that is in `packed` is only hashed.
+pub(super) fn write(tree: &Tree, scratch: &Path, packed: &HashMap<Digest, Packed>) -> Result<Layer> {
+    if packed.is_empty() {
+        return pack_tree(tree, scratch);
+    }
+    let mut plain = Hashing::new(std::io::sink());
+    write_tar(tree, &mut plain)?;
+    let (_, diff_id, _) = plain.finish();
+    let Some(known) = packed.get(&diff_id).cloned() else { return pack_tree(tree, scratch) };
+    let content = Content::Made(made_later(tree.clone(), scratch.to_path_buf(), known.digest.clone()));
+    Ok(Layer { diff_id, digest: known.digest, size: known.size, content })
+}
+
+/// Packs a layer that was thought to be there, for a registry that has lost it.
+fn made_later(tree: Tree, scratch: PathBuf, expected: Digest) -> Maker {
+    Maker::new(move || {
+        let layer = pack_tree(&tree, &scratch)?;
+        match layer.content {
+            Content::File(path) if layer.digest == expected => Ok(path),
+            _ => Err(Problem::new(Code::DigestMismatch, format!("a layer that should be {expected} is {}", layer.digest)).hint(
+                "set image.cache to off, or remove its folder: this image was begun with what it remembered, and the registry lost it",
+            )),
+        }
+    })
+}
+
+fn pack_tree(tree: &Tree, scratch: &Path) -> Result<Layer> {
+    sealed(scratch, Compression::new(u32::from(worth_packing(tree)?)), |to| write_tar(tree, to))
+}
+
+/// A layer of what `fill` writes, under its digest.
+fn sealed(scratch: &Path, level: Compression, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
     let temporary =
         tempfile::Builder::new().prefix("layer-").tempfile_in(scratch).map_err(|error| Problem::io("write", scratch, &error))?;
     let (file, temporary) = temporary.into_parts();
-    let level = Compression::new(u32::from(worth_packing(tree)?));
     let packed = Hashing::new(BufWriter::with_capacity(BUFFER, file));
     // 255: the operating system is nobody's business; no time, no name.
     let gzip = GzBuilder::new().mtime(0).operating_system(255).write(packed, level);
     let failed = |error: &std::io::Error| Problem::io("write", &temporary, error);
     let mut plain = Hashing::new(gzip);
-    write_tar(tree, &mut plain).map_err(|problem| match problem.code {
+    fill(&mut plain).map_err(|problem| match problem.code {
         // What is full is where the layer goes, not where its files come from.
         Code::DiskFull => Problem::new(Code::DiskFull, format!("no space is left for the image's layers in {}", scratch.display())),
         _ => problem,
@@ -58,10 +91,17 @@ pub(super) fn write(tree: &Tree, scratch: &Path) -> Result<Layer> {
     file.flush().map_err(|error| failed(&error))?;
     let path = scratch.join(format!("{}.tar.gz", digest.hex()));
     temporary.persist(&path).map_err(|error| Problem::io("write", &path, &error.error))?;
-    Ok(Layer { diff_id, digest, size, path })
+    Ok(Layer { diff_id, digest, size, content: Content::File(path) })
 }
 
-fn write_tar(tree: &Tree, to: &mut impl Write) -> Result<()> {
+/// Packs a tar stream that others wrote, which may be packed by gzip, as it is: unpacked it stays the same.
+pub(super) fn pack(from: &Path, gzip: bool, scratch: &Path) -> Result<Layer> {
+    let file = BufReader::with_capacity(BUFFER, File::open(from).map_err(|error| Problem::io("read", from, &error))?);
+    let mut source: Box<dyn Read> = if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
+    sealed(scratch, Compression::new(1), |to| std::io::copy(&mut source, to).map(|_| ()).map_err(|error| Problem::io("pack", from, &error)))
+}
+
+fn write_tar(tree: &Tree, to: &mut dyn Write) -> Result<()> {
     let mut tar = tar::Builder::new(to);
     for (path, node) in tree {
         let mut header = tar::Header::new_gnu();
@@ -85,6 +125,7 @@ fn write_tar(tree: &Tree, to: &mut impl Write) -> Result<()> {
                 let content = Exactly::open(source, *size)?;
                 tar.append_data(&mut header, path, BufReader::with_capacity(BUFFER, content))
             }
+            Kind::Packed { .. } | Kind::Special => return Err(Problem::bug(format!("{path} of a base stands in a layer"))),
         };
         written.map_err(|error| match &node.kind {
             Kind::File(source, _) => Problem::io("pack", source, &error),
@@ -209,9 +250,10 @@ mod tests {
             (long.clone(), file(dir.path(), "x", &b"class ".repeat(3000))),
             ("link".to_string(), Node { kind: Kind::Link("app/x".to_string()), mode: 0o777, owner: Owner::default() }),
         ]);
-        let layer = write(&tree, dir.path()).unwrap();
-        assert_eq!(std::fs::metadata(&layer.path).unwrap().len(), layer.size);
-        let bytes = std::fs::read(&layer.path).unwrap();
+        let layer = write(&tree, dir.path(), &HashMap::new()).unwrap();
+        let Content::File(path) = &layer.content else { panic!("{:?}", layer.content) };
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(bytes.len() as u64, layer.size);
         assert_eq!(layer.digest, Digest::from_sha256(&Sha256::digest(&bytes)));
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).unwrap();
@@ -247,9 +289,27 @@ mod tests {
         let tree =
             Tree::from([("noise".to_string(), file(dir.path(), "noise", &noise)), ("t".to_string(), file(dir.path(), "t", &[0; 100]))]);
         assert!(!worth_packing(&tree).unwrap());
-        assert!(write(&tree, dir.path()).unwrap().size > 200_000);
+        assert!(write(&tree, dir.path(), &HashMap::new()).unwrap().size > 200_000);
         let tree = Tree::from([("zeros".to_string(), file(dir.path(), "zeros", &[0; 200_000]))]);
-        assert!(write(&tree, dir.path()).unwrap().size < 4000);
+        assert!(write(&tree, dir.path(), &HashMap::new()).unwrap().size < 4000);
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_is_there_is_packed_only_when_it_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::from([("x".to_string(), file(dir.path(), "x", b"12345"))]);
+        let first = write(&tree, dir.path(), &HashMap::new()).unwrap();
+        let Content::File(path) = &first.content else { panic!("{:?}", first.content) };
+        std::fs::remove_file(path).unwrap();
+        let packed = HashMap::from([(first.diff_id.clone(), Packed { digest: first.digest.clone(), size: first.size })]);
+        let again = write(&tree, dir.path(), &packed).unwrap();
+        assert_eq!((&again.diff_id, &again.digest, again.size), (&first.diff_id, &first.digest, first.size));
+        let Content::Made(maker) = &again.content else { panic!("{:?}", again.content) };
+        assert!(!path.exists());
+        assert_eq!(maker.make().await.unwrap(), *path);
+        let wrong = HashMap::from([(first.diff_id.clone(), Packed { digest: first.diff_id.clone(), size: 1 })]);
+        let Content::Made(maker) = write(&tree, dir.path(), &wrong).unwrap().content else { panic!() };
+        assert_eq!(maker.make().await.unwrap_err().code, Code::DigestMismatch);
     }
 
     #[test]
@@ -257,6 +317,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = Tree::from([("x".to_string(), file(dir.path(), "x", b"12345"))]);
         std::fs::write(dir.path().join("x"), b"1234").unwrap();
-        assert!(write(&tree, dir.path()).unwrap_err().message.contains("changed while"));
+        assert!(write(&tree, dir.path(), &HashMap::new()).unwrap_err().message.contains("changed while"));
     }
 }

@@ -1,4 +1,4 @@
-//! An image on disk (OCI image-spec, image-layout.md).
+//! An image on disk (OCI image-spec, image-layout.md): written, and read back as it is.
 
 use std::{
     collections::HashSet,
@@ -8,17 +8,25 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::Image;
+use super::{
+    Image,
+    config::Family,
+    place::{CONTAINERD_NAME, Layout},
+    wrap::blob_of,
+};
 use crate::{
     domain::{
         digest::Digest,
-        problem::{Problem, Result},
+        event::LayerRole,
+        image_source::{ImageSource, LayoutReference},
+        problem::{Code, Problem, Result},
         reference::ImageReference,
     },
-    registry::{Blob, Client, Content},
+    registry::{Blob, Client, Content, Manifest},
 };
 
 /// Blobs that are fetched at the same time.
@@ -44,7 +52,7 @@ pub(super) async fn write(image: &Image, name: &ImageReference, dir: &Path, regi
             "digest": last.digest.as_str(),
             "size": last.bytes.len(),
             // The first is the specification's, and takes a tag; the second is what containerd names the image when it imports it.
-            "annotations": {"io.containerd.image.name": format!("{}:{tag}", name.name()), "org.opencontainers.image.ref.name": tag},
+            "annotations": {CONTAINERD_NAME: format!("{}:{tag}", name.name()), "org.opencontainers.image.ref.name": tag},
         }],
     });
     write_file(&dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -52,13 +60,88 @@ pub(super) async fn write(image: &Image, name: &ImageReference, dir: &Path, regi
     write_file(&dir.join("index.json"), index.to_string().as_bytes())
 }
 
-async fn put(blob: &Blob, to: PathBuf, registry: &Client) -> Result<()> {
+#[derive(Deserialize)]
+struct Body {
+    config: Option<Described>,
+    #[serde(default)]
+    layers: Vec<Described>,
+    #[serde(default)]
+    manifests: Vec<Described>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    digest: Digest,
+    size: u64,
+}
+
+/// See [`super::read_layout`].
+pub(super) fn read(reference: &LayoutReference, root: &Path) -> Result<Image> {
+    let layout = Layout::open(&reference.dir(root))?;
+    let top = layout.named(reference)?;
+    let mut image = Image { blobs: Vec::new(), manifests: Vec::new(), base: None, size: 0 };
+    add(&layout, top, &mut image)?;
+    let base = image.manifests.first().and_then(base_of);
+    let mut seen = HashSet::new();
+    image.blobs.retain(|blob| seen.insert(blob.digest.clone()));
+    Ok(Image { base, ..image })
+}
+
+/// Adds a manifest with its blobs, or an index with its children in front of it.
+fn add(layout: &Layout, manifest: Manifest, image: &mut Image) -> Result<()> {
+    let unreadable = |error: serde_json::Error| {
+        Problem::new(Code::LayoutInvalid, format!("the manifest {} of an OCI layout cannot be read: {error}", manifest.digest))
+    };
+    let body: Body = serde_json::from_slice(&manifest.bytes).map_err(unreadable)?;
+    if is_index(&manifest) {
+        for child in &body.manifests {
+            let child = layout.manifest(&child.digest)?;
+            if is_index(&child) {
+                return Err(Problem::new(
+                    Code::LayoutInvalid,
+                    format!("the index {} of an OCI layout holds another index", manifest.digest),
+                ));
+            }
+            add(layout, child, image)?;
+        }
+    }
+    let first = image.manifests.is_empty();
+    for layer in body.layers {
+        layout.check(&layer.digest, layer.size)?;
+        image.size += if first { layer.size } else { 0 };
+        let content = Content::File(layout.blob(&layer.digest));
+        image.blobs.push(Blob { digest: layer.digest, size: layer.size, role: LayerRole::Other, content });
+    }
+    if let Some(config) = body.config {
+        image.blobs.push(blob_of(layout.config(&config.digest)?));
+    }
+    image.manifests.push(manifest);
+    Ok(())
+}
+
+fn is_index(manifest: &Manifest) -> bool {
+    Family::of(&manifest.media_type).is_some_and(|family| family.index() == manifest.media_type)
+}
+
+fn base_of(manifest: &Manifest) -> Option<ImageSource> {
+    let body: serde_json::Value = serde_json::from_slice(&manifest.bytes).ok()?;
+    let name: ImageReference = body["annotations"][super::wrap::BASE_NAME].as_str()?.parse().ok()?;
+    let digest = body["annotations"][super::wrap::BASE_DIGEST].as_str().and_then(|digest| digest.parse().ok());
+    Some(ImageSource::Registry(ImageReference { digest, ..name }))
+}
+
+/// Brings a blob into a file, unless it is there already.
+pub(super) async fn put(blob: &Blob, to: PathBuf, registry: &Client) -> Result<()> {
     if holds(&to, blob) {
         return Ok(());
     }
     match &blob.content {
         Content::Bytes(bytes) => write_file(&to, bytes),
         Content::File(from) => fs::copy(from, &to).map(|_| ()).map_err(|error| Problem::io("write", &to, &error)),
+        Content::Made(maker) => {
+            let from = maker.make().await?;
+            fs::copy(from, &to).map(|_| ()).map_err(|error| Problem::io("write", &to, &error))
+        }
         Content::Registry(source) => registry.blob_to_file(source, &blob.digest, blob.size, &to).await,
     }
 }

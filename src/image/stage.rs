@@ -13,7 +13,10 @@ use super::{
     manifest::Manifest,
 };
 use crate::domain::{
-    dockerfile::generate::{Generate, generate},
+    dockerfile::{
+        Dockerfile,
+        generate::{Generate, generate},
+    },
     event::LayerRole,
     problem::{Code, Problem, Result},
 };
@@ -35,10 +38,24 @@ pub(super) fn stage(application: &Application, recipe: &Recipe, dir: &Path) -> R
     let layers: Vec<StagedLayer> = context.layers.into_iter().filter(|layer| layer.files > 0).collect();
     let copies = layers.iter().map(|layer| layer.path.display().to_string()).collect();
     let dockerfile = context.dir.join("Dockerfile");
-    let mut entrypoint = vec!["java".to_string()];
-    entrypoint.extend(recipe.jvm.iter().cloned());
-    entrypoint.extend(["-jar".to_string(), format!("{WORKDIR}/{program}")]);
-    let text = generate(&Generate {
+    let text = dockerfile_of(recipe, copies, program)?;
+    fs::write(&dockerfile, text.to_string()).map_err(|error| Problem::io("write", &dockerfile, &error))?;
+    Ok(Staged { dir: context.dir, dockerfile, layers })
+}
+
+/// See [`super::expected_dockerfile`].
+pub(super) fn expected(form: &Form, recipe: &Recipe) -> Result<Dockerfile> {
+    let (copies, program) = match form {
+        Form::BootWar => (&["application"][..], "app.war"),
+        _ => (&["dependencies", "application"][..], "app.jar"),
+    };
+    dockerfile_of(recipe, copies.iter().map(ToString::to_string).collect(), program)
+}
+
+fn dockerfile_of(recipe: &Recipe, copies: Vec<String>, program: &str) -> Result<Dockerfile> {
+    let options = recipe.jvm.iter().cloned();
+    let entrypoint = ["java".to_string()].into_iter().chain(options).chain(["-jar".to_string(), format!("{WORKDIR}/{program}")]);
+    generate(&Generate {
         base: recipe.base.to_string(),
         labels: &recipe.labels,
         workdir: WORKDIR,
@@ -46,11 +63,9 @@ pub(super) fn stage(application: &Application, recipe: &Recipe, dir: &Path) -> R
         env: &recipe.env,
         port: recipe.port,
         user: &recipe.user,
-        entrypoint,
+        entrypoint: entrypoint.collect(),
         args: &recipe.args,
-    })?;
-    fs::write(&dockerfile, text.to_string()).map_err(|error| Problem::io("write", &dockerfile, &error))?;
-    Ok(Staged { dir: context.dir, dockerfile, layers })
+    })
 }
 
 /// A fat jar becomes what Spring Boot's own `jarmode=tools extract` makes of it: `lib/` and a thin jar beside it.

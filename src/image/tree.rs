@@ -1,6 +1,8 @@
-//! Files of an image as a sorted map, and what is known of the folders that every base has.
+//! Files of an image as a sorted map, what a stage holds of them, and what is known of the folders that every base has.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::base_files::BaseFiles;
 
 /// Path in the image without a leading slash → what is there. Sorted, so parents come before what is in them.
 pub(super) type Tree = BTreeMap<String, Node>;
@@ -19,6 +21,14 @@ pub(super) enum Kind {
     /// Where its content is, and how many bytes it has.
     File(PathBuf, u64),
     Link(String),
+    /// A file of a base's layer that was not taken out of it yet: the layer's place, the entry's place in it, and its bytes.
+    Packed {
+        layer: usize,
+        entry: usize,
+        size: u64,
+    },
+    /// A device or a pipe of a base.
+    Special,
 }
 
 /// Numbers of user and group.
@@ -31,6 +41,94 @@ pub(super) struct Owner {
 impl Node {
     pub fn folder(owner: Owner) -> Node {
         Node { kind: Kind::Folder, mode: 0o755, owner }
+    }
+}
+
+/// All that a stage holds: its base's files, where they are known, and what its own layers put over them.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub base: BaseState,
+    pub own: Tree,
+}
+
+/// What is known of the files below a stage's own layers.
+#[derive(Debug, Clone)]
+pub(super) enum BaseState {
+    /// Built from scratch: there are none.
+    Empty,
+    /// There is a base, and nobody looked into it.
+    Unknown,
+    Known(Arc<BaseFiles>),
+}
+
+/// Links that lead from one to the next more often than this are a loop.
+const MAX_LINKS: usize = 255;
+
+impl Files {
+    pub fn new(base: BaseState) -> Files {
+        Files { base, own: Tree::new() }
+    }
+
+    pub fn unknown(&self) -> bool {
+        matches!(self.base, BaseState::Unknown)
+    }
+
+    pub fn get(&self, path: &str) -> Option<&Node> {
+        self.own.get(path).or_else(|| self.base_tree()?.get(path))
+    }
+
+    fn base_tree(&self) -> Option<&Tree> {
+        match &self.base {
+            BaseState::Known(base) => Some(&base.tree),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a folder as far as is known; the root always is.
+    pub fn is_folder(&self, path: &str) -> bool {
+        path.is_empty() || self.get(path).is_some_and(|node| node.kind == Kind::Folder)
+    }
+
+    /// All that is below a folder (the root is ""), in order, by its whole path.
+    pub fn below(&self, folder: &str) -> BTreeMap<&str, &Node> {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let mut found = BTreeMap::new();
+        for tree in self.base_tree().into_iter().chain([&self.own]) {
+            let inside = tree.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+            found.extend(inside.map(|(path, node)| (path.as_str(), node)));
+        }
+        found
+    }
+
+    /// The path behind all links in it, which stay within the root; what is not there is taken as it is written.
+    pub fn resolve(&self, path: &str) -> String {
+        self.resolve_with(path, |at| self.get(at))
+    }
+
+    /// As [`Files::resolve`], with a view of one's own.
+    pub fn resolve_with<'a>(&self, path: &str, get: impl Fn(&str) -> Option<&'a Node>) -> String {
+        let mut open: Vec<String> = path.split('/').rev().map(str::to_string).collect();
+        let (mut at, mut links) = (String::new(), 0);
+        while let Some(part) = open.pop() {
+            match part.as_str() {
+                "" | "." => {}
+                ".." => at.truncate(at.rfind('/').unwrap_or(0)),
+                part => {
+                    let next = if at.is_empty() { part.to_string() } else { format!("{at}/{part}") };
+                    match get(&next).map(|node| &node.kind) {
+                        Some(Kind::Link(target)) if links < MAX_LINKS => {
+                            links += 1;
+                            open.extend(target.split('/').rev().map(str::to_string));
+                            if target.starts_with('/') {
+                                at.clear();
+                            }
+                        }
+                        _ => at = next,
+                    }
+                }
+            }
+        }
+        at
     }
 }
 
@@ -101,6 +199,23 @@ mod tests {
         assert_eq!(resolve("app", "../../x/./y/"), "x/y");
         assert_eq!(resolve("/app", "/"), "");
         assert_eq!(parents("a/b/c").collect::<Vec<_>>(), ["a", "a/b"]);
+    }
+
+    #[test]
+    fn links_are_followed_within_the_root() {
+        let mut files = Files::new(BaseState::Empty);
+        let link = |target: &str| Node { kind: Kind::Link(target.to_string()), mode: 0o777, owner: Owner::default() };
+        files.own.insert("usr/lib".to_string(), Node::folder(Owner::default()));
+        files.own.insert("lib".to_string(), link("usr/lib"));
+        files.own.insert("var/run".to_string(), link("../../../run"));
+        files.own.insert("abs".to_string(), link("/lib/x"));
+        files.own.insert("loop".to_string(), link("loop"));
+        for (path, expected) in
+            [("lib/a/b", "usr/lib/a/b"), ("/var/run/x", "run/x"), ("abs/y", "usr/lib/x/y"), ("none/../z", "z"), ("loop", "loop"), ("/", "")]
+        {
+            assert_eq!(files.resolve(path), expected, "{path}");
+        }
+        assert_eq!(files.below("usr").into_keys().collect::<Vec<_>>(), ["usr/lib"]);
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read, Write},
+    io::{Read, Write},
     path::Path,
 };
 
-use flate2::read::MultiGzDecoder;
-
 use super::{
     context::{Place, clean},
+    packing::{Compression, unpacked},
     tree::{Kind, Node, Owner},
 };
 use crate::domain::problem::{Code, Problem, Result};
@@ -20,36 +19,22 @@ const MAX_ENTRIES: usize = 500_000;
 /// A tar header has 512 bytes; its magic stands at 257.
 const HEADER: usize = 512;
 
-/// The entries of a tar archive, plain or packed by gzip; None when the file is no archive, which is then copied as it is. Contents
-/// are unpacked into `scratch` under names of our own.
+/// The entries of a tar archive, plain or packed by gzip, bzip2, xz or zstd; None when the file is no archive, which is then copied as
+/// it is. Contents are unpacked into `scratch` under names of our own.
 pub(super) fn unpack(path: &Path, scratch: &Path, place: Place<'_>) -> Result<Option<Vec<(String, Node)>>> {
-    let failed = |error: &std::io::Error| Problem::io("read", path, error);
-    let open = || File::open(path).map(BufReader::new).map_err(|error| failed(&error));
-    let magic = head(open()?, 6).map_err(|error| failed(&error))?;
-    if let [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', 0] | [0x28, 0xb5, 0x2f, 0xfd, ..] = magic[..] {
-        return Err(place
-            .unsupported(format!("{} is packed by something else than gzip, and only gzip is unpacked by ADD", path.display()))
-            .hint("pack it with gzip, or use COPY to take it as it is"));
+    let compression = Compression::of(path)?;
+    let mut header = Vec::with_capacity(HEADER);
+    let read = unpacked(path, compression)?.take(HEADER as u64).read_to_end(&mut header);
+    match (read, compression) {
+        (Err(error), Compression::None) => return Err(Problem::io("read", path, &error)),
+        // What begins like gzip and is none is a file as any other.
+        (Err(_), _) => return Ok(None),
+        (Ok(_), _) if header.len() < HEADER || &header[257..262] != b"ustar" => return Ok(None),
+        (Ok(_), _) => {}
     }
-    let packed = magic.starts_with(&[0x1f, 0x8b]);
-    // What begins like gzip and is none is a file as any other.
-    let header = if packed {
-        head(MultiGzDecoder::new(open()?), HEADER).unwrap_or_default()
-    } else {
-        head(open()?, HEADER).map_err(|error| failed(&error))?
-    };
-    if header.len() < HEADER || &header[257..262] != b"ustar" {
-        return Ok(None);
-    }
-    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(open()?)) } else { Box::new(open()?) };
+    let reader = unpacked(path, compression)?;
     let dir = tempfile::Builder::new().prefix("add-").tempdir_in(scratch).map_err(|error| Problem::io("write", scratch, &error))?.keep();
     Unpacking { archive: path, dir: &dir, place, left: MAX_UNPACKED, found: Vec::new() }.run(reader).map(Some)
-}
-
-fn head(reader: impl Read, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
-    reader.take(length as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 struct Unpacking<'a> {

@@ -5,7 +5,7 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,7 +19,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    Options,
+    HostTls, Options,
     failure::{Cause, Failure},
     guard,
     request::{Body, Request, Response, display_url},
@@ -32,6 +32,8 @@ use crate::domain::{
 };
 
 const MAX_REDIRECTS: usize = 5;
+/// An answer's headers are not longer, bytes; for HTTP/1 the connection's own buffer ends near 400 kB.
+const MAX_HEADERS: u32 = 64 << 10;
 
 /// One HTTP client with its connections; cheap to clone, and made once in a run.
 #[derive(Clone)]
@@ -40,8 +42,16 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// A client of its own for a host whose TLS is not everybody's.
+struct HostClient {
+    /// As URLs have it, with its port.
+    host: String,
+    http: reqwest::Client,
+}
+
 struct Inner {
     options: Options,
+    hosts: Vec<HostClient>,
     requests: AtomicU64,
     redactor: RwLock<Redactor>,
 }
@@ -52,24 +62,21 @@ impl Client {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(Problem::bug("a client is made before net::install_crypto was called"));
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("shipway/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_only(roots::load(&options)?)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
-            .http2_adaptive_window(true);
-        for proxy in proxies(&options)? {
-            builder = builder.proxy(proxy);
+        let roots = roots::load(&options)?;
+        let http = pool(&options, roots.clone(), None)?;
+        let mut hosts = Vec::new();
+        for own in &options.hosts {
+            let mut roots = roots.clone();
+            for ca in &own.ca {
+                roots.extend(roots::read_ca(ca)?);
+            }
+            hosts.push(HostClient { host: with_port(&own.host), http: pool(&options, roots, Some(own))? });
         }
-        let http = builder.build().map_err(|error| Problem::bug(format!("the HTTP client cannot be made: {error}")))?;
         let mut redactor = Redactor::default();
         for proxy in options.http_proxy.iter().chain(&options.https_proxy) {
             redactor.add(proxy);
         }
-        let inner = Inner { options, requests: AtomicU64::new(0), redactor: RwLock::new(redactor) };
+        let inner = Inner { options, hosts, requests: AtomicU64::new(0), redactor: RwLock::new(redactor) };
         Ok(Client { http, inner: Arc::new(inner) })
     }
 
@@ -134,17 +141,33 @@ impl Client {
             }
             if !same_origin {
                 request.headers.remove(AUTHORIZATION);
+                request.like = None;
+                request.headers = request
+                    .headers
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name?, value)))
+                    .filter(|(_, value)| !value.is_sensitive())
+                    .collect();
             }
             request.url = target;
         }
         Err(Failure::new(Cause::Redirect, format!("{}: more than {MAX_REDIRECTS} redirects", request.what())))
     }
 
+    /// The connections of a host: its own where its TLS is special.
+    fn pool_for(&self, url: &Url) -> &reqwest::Client {
+        let host = || format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let own = if self.inner.hosts.is_empty() { None } else { Some(host()) };
+        let own = own.and_then(|host| self.inner.hosts.iter().find(|client| client.host.eq_ignore_ascii_case(&host)));
+        own.map_or(&self.http, |client| &client.http)
+    }
+
     async fn send_once(&self, request: Request) -> Result<Response, Failure> {
         let what = request.what();
         let idle = request.patience.unwrap_or(self.inner.options.idle_timeout);
         let moved = Arc::new(AtomicU64::new(0));
-        let mut builder = self.http.request(request.method, request.url).headers(request.headers);
+        let http = self.pool_for(request.like.as_ref().unwrap_or(&request.url));
+        let mut builder = http.request(request.method, request.url).headers(request.headers);
         builder = match request.body {
             Body::Empty => builder,
             Body::Bytes(bytes) => builder.body(bytes),
@@ -166,11 +189,11 @@ impl Client {
             Ok(inner) => {
                 tracing::trace!(status = inner.status().as_u16(), "{what}");
                 let redactor = self.inner.redactor.read().map(|redactor| redactor.clone()).unwrap_or_default();
-                Ok(Response { inner, what, idle, redactor })
+                Ok(Response { inner, what, idle, redactor, stretch: (Instant::now(), 0) })
             }
             Err(failure) => {
                 tracing::trace!("{failure}");
-                if matches!(failure.cause, Cause::Connect | Cause::NotTls | Cause::Certificate) {
+                if matches!(failure.cause, Cause::Connect | Cause::HungUp | Cause::NotTls | Cause::Certificate) {
                     // There was no connection to send it on.
                     self.inner.requests.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -178,6 +201,32 @@ impl Client {
             }
         }
     }
+}
+
+fn pool(options: &Options, roots: Vec<reqwest::Certificate>, own: Option<&HostTls>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("shipway/", env!("CARGO_PKG_VERSION")))
+        .tls_certs_only(roots)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_adaptive_window(true)
+        .http2_max_header_list_size(MAX_HEADERS);
+    for proxy in proxies(options)? {
+        builder = builder.proxy(proxy);
+    }
+    if let Some(identity) = own.and_then(|own| own.identity.as_ref()) {
+        builder = builder.identity(roots::identity(identity)?);
+    }
+    builder.build().map_err(|error| Problem::bug(format!("the HTTP client cannot be made: {error}")))
+}
+
+/// `host:port`, https's port when none is said.
+fn with_port(host: &str) -> String {
+    let said = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    if said { host.to_string() } else { format!("{host}:443") }
 }
 
 /// Ends when no byte of the body moved for `idle`.

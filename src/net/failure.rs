@@ -13,6 +13,10 @@ pub enum Cause {
     NotTls,
     /// Its certificate is not trusted.
     Certificate,
+    /// It wants a certificate of ours, or does not take the one it got.
+    ClientCertificate,
+    /// It hung up before there was a connection: during the greeting of TLS.
+    HungUp,
     /// The connection ended in the middle.
     Lost,
     /// Nothing moved for too long.
@@ -41,7 +45,7 @@ impl Failure {
 
     /// Whether the same request may well succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self.cause, Cause::Connect | Cause::Lost | Cause::Idle)
+        matches!(self.cause, Cause::Connect | Cause::HungUp | Cause::Lost | Cause::Idle)
     }
 
     /// From the source of a body that is being sent.
@@ -68,10 +72,13 @@ impl Failure {
         let cause = match find::<rustls::Error>(error) {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Cause::Certificate,
             Some(rustls::Error::InvalidMessage(_)) => Cause::NotTls,
+            _ if wants_our_certificate(error) => Cause::ClientCertificate,
             Some(_) => Cause::Lost,
-            None if error.is_connect() && hung_up(error) => Cause::Lost,
+            None if error.is_connect() && hung_up(error) => Cause::HungUp,
             None if error.is_connect() => Cause::Connect,
             None if error.is_timeout() => Cause::Idle,
+            // hyper's own words; its error type is not ours to look into.
+            None if chain(error).any(|error| error.to_string().contains("message head is too large")) => Cause::TooLarge,
             None => Cause::Lost,
         };
         Failure::new(cause, format!("{what}: {}", innermost(error)))
@@ -99,6 +106,27 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     chain(error).find_map(|error| error.downcast_ref::<E>())
+}
+
+/// What a server says that wants another client certificate, or one at all (RFC 8446, 6.2).
+const ABOUT_OUR_CERTIFICATE: [rustls::AlertDescription; 7] = [
+    rustls::AlertDescription::CertificateRequired,
+    rustls::AlertDescription::BadCertificate,
+    rustls::AlertDescription::UnsupportedCertificate,
+    rustls::AlertDescription::CertificateRevoked,
+    rustls::AlertDescription::CertificateExpired,
+    rustls::AlertDescription::CertificateUnknown,
+    rustls::AlertDescription::UnknownCA,
+];
+
+/// HTTP/2 keeps of TLS's errors nothing but their words.
+fn wants_our_certificate(error: &(dyn Error + 'static)) -> bool {
+    let words = || chain(error).last().map(ToString::to_string).unwrap_or_default();
+    match find::<rustls::Error>(error) {
+        Some(rustls::Error::AlertReceived(alert)) => ABOUT_OUR_CERTIFICATE.contains(alert),
+        Some(_) => false,
+        None => ABOUT_OUR_CERTIFICATE.iter().any(|alert| words() == rustls::Error::AlertReceived(*alert).to_string()),
+    }
 }
 
 /// Whether the connection came about and was closed during the greeting.

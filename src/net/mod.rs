@@ -25,6 +25,8 @@ pub struct Options {
     pub roots_dir: Option<PathBuf>,
     /// PEM files of further CAs to trust, for every host.
     pub ca: Vec<PathBuf>,
+    /// What holds for single hosts beside.
+    pub hosts: Vec<HostTls>,
     /// Proxy for http URLs; may hold a password.
     pub http_proxy: Option<Secret>,
     /// Proxy for https URLs; may hold a password.
@@ -43,6 +45,7 @@ impl Default for Options {
             roots_file: None,
             roots_dir: None,
             ca: Vec::new(),
+            hosts: Vec::new(),
             http_proxy: None,
             https_proxy: None,
             no_proxy: None,
@@ -51,6 +54,24 @@ impl Default for Options {
             retry: retry::Policy::default(),
         }
     }
+}
+
+/// TLS with one host: whom to trust there beside the usual roots, and who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTls {
+    /// `host[:port]`; without a port, https's own.
+    pub host: String,
+    /// PEM files of CAs that are trusted for this host alone.
+    pub ca: Vec<PathBuf>,
+    /// Our certificate, for servers that ask their clients for one.
+    pub identity: Option<Identity>,
+}
+
+/// A client certificate with its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Makes *ring* the TLS provider of the process; comes first in `main`, and in each test that makes a client. Calling it again

@@ -1,6 +1,10 @@
 //! What is asked and what is answered.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, future::BoxFuture};
@@ -21,6 +25,10 @@ pub type Source = Arc<dyn Fn() -> BoxFuture<'static, std::io::Result<ByteStream>
 
 /// How much of an error's body is kept, bytes: a registry may name every layer in it.
 const ERROR_BODY: usize = 64 << 10;
+/// A body of which less than this comes in an idle timeout is dripped to keep us waiting, bytes.
+const LEAST_PROGRESS: u64 = 1024;
+/// How many idle timeouts a body may take that is read into memory.
+const WHOLE_BODY: u32 = 5;
 /// How long an error's body is waited for.
 const ERROR_TIME: Duration = Duration::from_secs(10);
 
@@ -33,6 +41,8 @@ pub struct Request {
     pub(super) body: Body,
     pub(super) patience: Option<Duration>,
     pub(super) repeatable: bool,
+    /// The host whose TLS holds for this request.
+    pub(super) like: Option<Url>,
 }
 
 #[derive(Clone)]
@@ -46,7 +56,7 @@ impl Request {
     /// Tried again when that may help, unless it is a POST or PATCH.
     pub fn new(method: Method, url: Url) -> Self {
         let repeatable = method != Method::POST && method != Method::PATCH;
-        Request { method, url, headers: HeaderMap::new(), body: Body::Empty, patience: None, repeatable }
+        Request { method, url, headers: HeaderMap::new(), body: Body::Empty, patience: None, repeatable, like: None }
     }
 
     /// Adds a header; one that is no legal header value is left out.
@@ -54,6 +64,12 @@ impl Request {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
+        self
+    }
+
+    /// Adds a header whose value was made before; one that is sensitive never follows to another origin.
+    pub fn header_value(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 
@@ -81,6 +97,12 @@ impl Request {
         self
     }
 
+    /// Trusts, and shows itself, as for that host: a registry's token server belongs to it.
+    pub fn like(mut self, host: &Url) -> Self {
+        self.like = Some(host.clone());
+        self
+    }
+
     /// May be sent again although it is a POST.
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
@@ -93,8 +115,22 @@ impl Request {
         self
     }
 
+    /// May be sent again after a failure that left open what became of it.
+    pub fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
+
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Bytes that it carries.
+    pub fn body_length(&self) -> u64 {
+        match &self.body {
+            Body::Empty => 0,
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Stream { length, .. } => *length,
+        }
     }
 
     pub(super) fn what(&self) -> String {
@@ -108,6 +144,8 @@ pub struct Response {
     pub(super) what: String,
     pub(super) idle: Duration,
     pub(super) redactor: crate::domain::redact::Redactor,
+    /// When the current stretch of the body began, and what came since.
+    pub(super) stretch: (Instant, u64),
 }
 
 impl Response {
@@ -135,8 +173,18 @@ impl Response {
 
     /// The next piece of the body; None at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.stretch.0.elapsed() >= self.idle {
+            if self.stretch.1 < LEAST_PROGRESS {
+                let (what, seconds, bytes) = (&self.what, self.idle.as_secs(), self.stretch.1);
+                return Err(Failure::new(Cause::Idle, format!("{what}: only {bytes} bytes in {seconds} s")));
+            }
+            self.stretch = (Instant::now(), 0);
+        }
         match tokio::time::timeout(self.idle, self.inner.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(chunk)) => {
+                self.stretch.1 += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                Ok(chunk)
+            }
             Ok(Err(error)) => Err(Failure { cause: Cause::Lost, ..Failure::from_reqwest(&self.what, &error) }),
             Err(_) => Err(Failure::new(Cause::Idle, format!("{}: no data for {} s", self.what, self.idle.as_secs()))),
         }
@@ -144,8 +192,12 @@ impl Response {
 
     /// The whole body, which must not be longer than `cap` bytes.
     pub async fn bytes(mut self, cap: usize) -> Result<Bytes, Failure> {
+        let (begun, limit) = (Instant::now(), self.idle * WHOLE_BODY);
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
+            if begun.elapsed() > limit {
+                return Err(Failure::new(Cause::Idle, format!("{}: the answer did not end in {} s", self.what, limit.as_secs())));
+            }
             if body.len() + chunk.len() > cap {
                 return Err(Failure::new(Cause::TooLarge, format!("{}: the answer is longer than {cap} bytes", self.what)));
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Certificate;
 use rustls::{RootCertStore, pki_types::CertificateDer};
 
-use super::Options;
+use super::{Identity, Options};
 use crate::domain::problem::{Code, Problem, Result};
 
 /// Where distributions keep their bundle: Debian and Alpine, Fedora and RHEL, openSUSE, and Alpine's and BSD's other name.
@@ -36,7 +36,26 @@ pub fn load(options: &Options) -> Result<Vec<Certificate>> {
     Ok(roots)
 }
 
-fn read_ca(path: &Path) -> Result<Vec<Certificate>> {
+/// A client certificate with its key.
+pub fn identity(identity: &Identity) -> Result<reqwest::Identity> {
+    let read = |setting: &str, path: &Path| {
+        std::fs::read(path).map_err(|error| {
+            Problem::new(Code::FileUnreadable, format!("{setting}: {} cannot be read: {error}", path.display()))
+                .hint(format!("set {setting} to a readable PEM file"))
+        })
+    };
+    let mut pem = read("registry.client_certificate", &identity.certificate)?;
+    pem.push(b'\n');
+    pem.extend(read("registry.client_key", &identity.key)?);
+    // The error could quote the key.
+    reqwest::Identity::from_pem(&pem).map_err(|_| {
+        let (certificate, key) = (identity.certificate.display(), identity.key.display());
+        Problem::new(Code::FileUnreadable, format!("{certificate} and {key} are no client certificate with its key"))
+            .hint("set registry.client_certificate and registry.client_key to PEM files that belong together; the key without a password")
+    })
+}
+
+pub fn read_ca(path: &Path) -> Result<Vec<Certificate>> {
     let unusable = |why: String| {
         Problem::new(Code::FileUnreadable, format!("the CA file {} cannot be used: {why}", path.display()))
             .hint("set registry.ca to a readable PEM file of the CA's certificate")

@@ -2,7 +2,10 @@
 
 use super::Facts;
 use crate::{
-    domain::problem::{Code, Problem, Result},
+    domain::{
+        image_source::LAYOUT_SCHEME,
+        problem::{Code, Problem, Result},
+    },
     settings::{Auto, Ci, CiKind, Host, Settings},
 };
 
@@ -22,7 +25,7 @@ pub(super) fn decide(settings: &Settings, ci: &Ci, host: &Host, facts: &Facts) -
     let cluster = has_cluster(settings, host);
     let registry = settings.registry.url.is_some()
         || settings.image.repository.is_some()
-        || settings.image.reference.is_some()
+        || settings.image.reference.as_ref().is_some_and(|reference| !reference.starts_with(LAYOUT_SCHEME))
         || host.earlier_image.is_some();
     let missing = if cluster { "registry.url" } else { "cluster.kubeconfig" };
     match settings.publish {

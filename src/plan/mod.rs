@@ -13,6 +13,7 @@ pub use self::decision::Publish;
 use crate::{
     domain::{
         commit::Commit,
+        image_source::{ImageSource, LayoutReference},
         problem::{Code, Problem, Result},
         project::Project,
         reference::{DEFAULT_REGISTRY, ImageReference},
@@ -60,6 +61,8 @@ pub struct Plan {
     pub tag_is_default: bool,
     /// A ready image: nothing is built.
     pub ready_image: Option<ImageReference>,
+    /// A ready image in an OCI layout: it is pushed as it is.
+    pub ready_layout: Option<LayoutReference>,
     pub publish: Publish,
     pub namespace: String,
     /// Name of Deployment, Service and autoscaler.
@@ -83,9 +86,13 @@ impl Plan {
             Some(repository) => Some(repository.clone()),
             None => names::repository(&settings, &ci, &line, &app).map(|found| sources.found("image.repository", found)),
         };
-        let pushes = repository.is_some();
+        let pushes = repository.is_some() && !lacks_secrets(&settings, &ci);
         let target: ImageReference = repository.unwrap_or_else(|| format!("localhost/{line}/{app}")).parse()?;
-        let ready_image = settings.image.reference.as_deref().map(str::parse).transpose()?;
+        let (ready_image, ready_layout) = match settings.image.reference.as_deref().map(str::parse).transpose()? {
+            Some(ImageSource::Registry(reference)) => (Some(reference), None),
+            Some(ImageSource::Layout(layout)) => (None, Some(layout)),
+            None => (None, None),
+        };
         let default = |value: &str, why: &str| Ok((value.to_string(), Source::Detected(why.to_string())));
         let name = sources.or_found("kubernetes.name", &settings.kubernetes.name, || default(&app, "app"))?;
         let namespace = sources.or_found("kubernetes.namespace", &settings.kubernetes.namespace, || default(&line, "line"))?;
@@ -100,6 +107,7 @@ impl Plan {
             line,
             pushes,
             ready_image,
+            ready_layout,
             namespace,
             name,
             settings,
@@ -109,18 +117,33 @@ impl Plan {
         })
     }
 
+    /// Whether the run changes a cluster.
+    pub fn publishes(&self) -> bool {
+        self.publish == Publish::Cluster && !self.is_library()
+    }
+
+    /// This is a fork's merge request: its settings name a registry's user, but the CI gave it no password.
+    pub fn lacks_secrets(&self) -> bool {
+        lacks_secrets(&self.settings, &self.ci)
+    }
+
+    /// Whether the image is there already, so that nothing is built.
+    pub fn has_ready_image(&self) -> bool {
+        self.ready_image.is_some() || self.ready_layout.is_some()
+    }
+
     /// Whether any setting names a cluster.
     pub fn has_cluster(&self) -> bool {
         decision::has_cluster(&self.settings, &self.host)
     }
 
     /// Base image: the one that is set, else Temurin's JRE of the Java that the application asks for, rounded up to a long-term version;
-    /// `compiled_with` counts when the pom does not say.
-    pub fn base(&self, compiled_with: Option<u32>) -> Result<ImageReference> {
+    /// `compiled_with` counts when the pom does not say, and never is it older than the classes that were built.
+    pub fn base(&self, compiled_with: Option<u32>, classes: Option<u32>) -> Result<ImageSource> {
         if let Some(base) = &self.settings.image.base {
             return base.parse();
         }
-        let asked = self.settings.build.jdk.or_else(|| self.facts.project.as_ref()?.java).or(compiled_with);
+        let asked = self.settings.build.jdk.or_else(|| self.facts.project.as_ref()?.java).or(compiled_with).max(classes);
         let java = asked.ok_or_else(|| {
             Problem::new(Code::SettingMissing, "no base image: neither the pom nor build.jdk says a Java version").hint("set image.base")
         })?;
@@ -150,8 +173,20 @@ impl Plan {
         self.tag_is_default.then(|| format!("{}-{}", tag.get(..100).unwrap_or(tag), self.sequence().1))
     }
 
+    /// Tag of the image of the branch's last commit, where the CI says which that was and tags are commits.
+    pub fn previous_tag(&self) -> Option<String> {
+        let before = self.ci.commit.before.as_deref().filter(|_| self.tag_is_default)?;
+        Some(names::commit_tag(before).to_string())
+    }
+
     /// Labels of the image: the OCI image-spec's annotations, and those that are set.
     pub fn labels(&self, version: &str) -> Vec<(String, String)> {
+        let set = self.settings.image.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+        self.annotations(version).into_iter().chain(set).collect()
+    }
+
+    /// The OCI image-spec's annotations that are known of the image.
+    pub fn annotations(&self, version: &str) -> Vec<(String, String)> {
         let commit = self.facts.commit.as_ref();
         let revision = commit.map(|commit| commit.sha.clone()).or_else(|| self.ci.commit.sha.clone());
         let source = self.ci.project.url.clone().or_else(|| commit?.remote.clone());
@@ -163,9 +198,7 @@ impl Plan {
             ("created", created),
             ("version", Some(version.to_string())),
         ];
-        let annotations = annotations.into_iter().filter_map(|(key, value)| Some((format!("org.opencontainers.image.{key}"), value?)));
-        let set = self.settings.image.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
-        annotations.chain(set).collect()
+        annotations.into_iter().filter_map(|(key, value)| Some((format!("org.opencontainers.image.{key}"), value?))).collect()
     }
 
     /// What the cluster pulls with, when both halves are set.
@@ -187,6 +220,10 @@ impl Plan {
     pub fn is_library(&self) -> bool {
         self.settings.kind == Some(Kind::Library)
     }
+}
+
+fn lacks_secrets(settings: &Settings, ci: &Ci) -> bool {
+    ci.is_fork() && settings.registry.username.is_some() && settings.registry.password.is_none()
 }
 
 /// A path for messages, too: `./shipway-report` reads better without its dot.

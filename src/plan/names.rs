@@ -59,6 +59,11 @@ pub(super) fn tag(ci: &Ci, facts: &Facts) -> Found {
     }
 }
 
+/// The tag of a commit's image.
+pub(super) fn commit_tag(sha: &str) -> &str {
+    sha.get(..12).unwrap_or(sha)
+}
+
 fn without_v(tag: &str) -> &str {
     match tag.strip_prefix('v') {
         Some(version) if version.starts_with(|c: char| c.is_ascii_digit()) => version,

@@ -6,11 +6,14 @@ use super::{Plan, probes};
 use crate::{
     domain::{
         application::{Application, ImageFacts},
+        custom::Custom,
+        java::JavaVersion,
         reference::ImageReference,
+        rollout::Budgets,
         units::parse_bytes,
-        workload::{Autoscale, Resources, Rolling, Security, ServicePort, Workload},
+        workload::{Autoscale, Disruption, Given, Resources, Rolling, Security, ServicePort, Workload},
     },
-    settings::{AutoscaleSettings, ResourceSettings, RollingSettings, SecuritySetting, ServiceSettings},
+    settings::{AutoscaleSettings, DisruptionSettings, ResourceSettings, RollingSettings, SecuritySetting, ServiceSettings, Source},
 };
 
 const DEFAULT_CPU_REQUEST: &str = "100m";
@@ -22,7 +25,13 @@ const HEAP_OPTIONS: &[&str] =
     &["-Xmx", "-XX:MaxHeapSize", "-XX:MaxRAMPercentage", "-XX:MaxRAMFraction", "-XX:InitialRAMPercentage", "-XX:MaxRAM="];
 
 impl Plan {
-    /// The workload of this image; `application` is None for an image that was built elsewhere.
+    /// How much of each trouble a rollout of this application bears.
+    pub fn budgets(&self) -> Budgets {
+        budgets(&self.settings.kubernetes.rolling)
+    }
+
+    /// The workload of this image, without configuration files, which the plan does not read; `application` is None for an image that was
+    /// built elsewhere.
     pub fn workload(&self, image: &ImageReference, version: &str, application: Option<&Application>, facts: &ImageFacts) -> Workload {
         let kubernetes = &self.settings.kubernetes;
         let port = self.port(application);
@@ -35,6 +44,7 @@ impl Plan {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             image: image.clone(),
+            platforms: facts.platforms.clone(),
             version: version.to_string(),
             port,
             replicas: kubernetes.replicas,
@@ -47,6 +57,8 @@ impl Plan {
             rolling: rolling(&kubernetes.rolling),
             service: service(&kubernetes.service),
             autoscale: autoscale(&kubernetes.autoscale),
+            disruption: disruption(&kubernetes.disruption),
+            config: None,
             security: match kubernetes.security {
                 SecuritySetting::Restricted => Security::Restricted,
                 SecuritySetting::Off => Security::Off,
@@ -56,8 +68,17 @@ impl Plan {
             service_account: kubernetes.service_account.clone(),
             pull_secret: self.pull_credentials().map(|_| format!("{}-pull", self.name)),
             user: user.split(':').next().and_then(|user| user.parse().ok()),
-            image_has_sleep: false,
+            container: kubernetes.container.clone(),
+            given: self.given(application),
+            custom: Custom::default(),
         }
+    }
+
+    /// The keys that somebody set, and the port when the application itself says it.
+    fn given(&self, application: Option<&Application>) -> Given {
+        let set = self.sources.iter().filter(|sourced| !matches!(sourced.source, Source::Default | Source::Detected(_)));
+        let port = application.and_then(|application| application.port("server.port")).map(|_| "image.port".to_string());
+        Given::Keys(set.map(|sourced| sourced.key.clone()).chain(port).collect())
     }
 
     /// The port that the application listens on: set, or found in its properties, or 8080.
@@ -79,24 +100,9 @@ impl Plan {
 
 /// MaxRAMPercentage came with Java 10 and 8u191 (JDK-8186315 and its backport); an older Java would not start with it.
 fn honours_percentage(application: Option<&Application>, facts: &ImageFacts) -> bool {
-    match facts.java_version.as_deref().and_then(java_version) {
-        Some((feature, update)) => feature >= 10 || (feature == 8 && update >= 191),
+    match facts.java_version.as_deref().and_then(JavaVersion::parse) {
+        Some(JavaVersion { feature, update }) => feature >= 10 || (feature == 8 && update >= 191),
         None => application.and_then(|application| application.java).is_some_and(|java| java >= 10),
-    }
-}
-
-/// Feature and update of `17.0.15+6`, `jdk-17.0.15+6`, `8u402`, `jdk8u402-b06`, `1.8.0_402`.
-fn java_version(text: &str) -> Option<(u32, u32)> {
-    let text = text.trim_start_matches("jdk").trim_start_matches('-');
-    let numbers: Vec<u32> =
-        text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).map_while(|part| part.parse().ok()).collect();
-    match numbers.as_slice() {
-        [1, feature, _, update, ..] => Some((*feature, *update)),
-        [8, update, ..] if text.contains('u') => Some((8, *update)),
-        // Java 8 in the new scheme is 8.0.update: the third number.
-        [8, _, update, ..] => Some((8, *update)),
-        [feature, ..] => Some((*feature, 0)),
-        [] => None,
     }
 }
 
@@ -123,6 +129,23 @@ fn rolling(settings: &RollingSettings) -> Rolling {
         min_ready_seconds: settings.min_ready_seconds,
         timeout: settings.timeout,
         drain: settings.drain,
+        budgets: budgets(settings),
+    }
+}
+
+/// How much of each trouble a rollout bears.
+fn budgets(settings: &RollingSettings) -> Budgets {
+    let given = &settings.budgets;
+    Budgets {
+        restarts: given.restarts,
+        image_pull: given.image_pull,
+        unschedulable: given.unschedulable,
+        scale_up: given.scale_up,
+        refused: given.refused,
+        readiness: given.readiness,
+        init: given.init,
+        timeout: settings.timeout,
+        ..Budgets::default()
     }
 }
 
@@ -131,8 +154,22 @@ fn service(settings: &ServiceSettings) -> Option<ServicePort> {
 }
 
 fn autoscale(settings: &AutoscaleSettings) -> Option<Autoscale> {
-    let cpu = settings.cpu.or_else(|| settings.memory.is_none().then_some(70));
-    settings.enabled.then_some(Autoscale { min: settings.min, max: settings.max, cpu, memory: settings.memory })
+    let nothing = settings.memory.is_none() && settings.metrics.is_empty() && settings.external.is_empty();
+    settings.enabled.then(|| Autoscale {
+        min: settings.min,
+        max: settings.max,
+        cpu: settings.cpu.or_else(|| nothing.then_some(70)),
+        memory: settings.memory,
+        metrics: settings.metrics.clone(),
+        external: settings.external.clone(),
+    })
+}
+
+fn disruption(settings: &DisruptionSettings) -> Option<Disruption> {
+    let text = |number: &Option<crate::settings::IntOrPercent>| number.as_ref().map(|number| number.as_str().to_string());
+    let (away, stay) = (text(&settings.max_unavailable), text(&settings.min_available));
+    let away = away.or_else(|| stay.is_none().then(|| "1".to_string()));
+    settings.enabled.then_some(Disruption { max_unavailable: away, min_available: stay })
 }
 
 #[cfg(test)]
@@ -140,24 +177,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn java_versions_in_all_their_spellings() {
-        for (text, expected) in [
-            ("17.0.15+6", (17, 0)),
-            ("jdk-21.0.7+6", (21, 0)),
-            ("jdk8u402-b06", (8, 402)),
-            ("8u181", (8, 181)),
-            ("1.8.0_181", (8, 181)),
-            ("8.0.402", (8, 402)),
-            ("25", (25, 0)),
-        ] {
-            assert_eq!(java_version(text), Some(expected), "{text}");
-        }
-        assert_eq!(java_version("unknown"), None);
-    }
-
-    #[test]
     fn an_old_java_is_spared_what_it_does_not_know() {
-        let facts = |version: &str| ImageFacts { java_version: Some(version.into()), user: None };
+        let facts = |version: &str| ImageFacts { java_version: Some(version.into()), ..ImageFacts::default() };
         assert!(honours_percentage(None, &facts("17.0.1")));
         assert!(honours_percentage(None, &facts("8u191")));
         assert!(!honours_percentage(None, &facts("8u181")));

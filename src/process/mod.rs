@@ -2,6 +2,7 @@
 //! is ended with all its descendants when the limit passes or the future is dropped.
 
 mod command;
+mod exchange;
 mod lines;
 mod lookup;
 mod tree;
@@ -18,6 +19,7 @@ use std::{
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, process::Child};
 
 pub use command::{Custom, run_custom};
+pub use exchange::{Answer, exchange};
 pub use lines::MAX_LINE;
 pub use lookup::find_program;
 pub(crate) use lookup::is_executable;

@@ -2,33 +2,35 @@
 
 use std::path::PathBuf;
 
+use super::helper::{Answers, Helper, Told};
 use crate::{
     domain::{reference::DEFAULT_REGISTRY, secret::Credentials},
-    net::is_loopback,
+    net::{HostTls, Identity, is_loopback},
 };
 
 /// How one registry is reached. The longest matching `prefix` counts; the first of equal ones.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Access {
     /// `host[:port]`, with an optional path prefix. Empty: every registry.
     pub prefix: String,
     pub credentials: Option<Credentials>,
-    /// PEM file of a CA to trust beside the system's.
+    /// Has the credentials instead; asked when the registry is first needed.
+    pub helper: Option<Helper>,
+    /// PEM file of a CA to trust beside the system's, for this registry alone.
     pub ca: Option<PathBuf>,
+    /// Our certificate, for a registry that asks for one.
+    pub identity: Option<Identity>,
     /// Plain http allowed (loopback always is), certificates not verified never.
     pub insecure: bool,
     /// Where the credentials come from, for messages: `registry.username`, `~/.docker/config.json`.
     pub credentials_source: String,
 }
 
-/// How the `credentials_source` of an access begins whose credentials only a helper program could give.
-pub(super) const KEPT_BY_HELPER: &str = "kept by docker-credential-";
-
 /// Who asks for a repository.
 #[derive(Clone, Default)]
 pub(super) struct Login {
     pub credentials: Option<Credentials>,
-    /// Where the credentials come from; without credentials, which helper would have them, or nothing.
+    /// Where the credentials come from; without credentials nothing, or which helper should have given them, and why it did not.
     pub source: String,
 }
 
@@ -38,22 +40,37 @@ impl Login {
     }
 }
 
-/// The login for a repository: of the longest prefix that has one.
-pub(super) fn login(accesses: &[Access], registry: &str, repository: &str) -> Login {
-    let mut best: Option<(&Access, usize)> = None;
-    let tells = |access: &&Access| access.credentials.is_some() || access.credentials_source.starts_with(KEPT_BY_HELPER);
-    for access in accesses.iter().filter(tells) {
-        let Some(length) = matches(&access.prefix, registry, repository) else { continue };
-        let better = match best {
-            None => true,
-            // An entry that has no credentials only explains why there are none.
-            Some((held, held_length)) => (access.credentials.is_some(), length) > (held.credentials.is_some(), held_length),
+/// The login for a repository: of the longest prefix that has one. A helper is a program, and is run only when it is its turn.
+pub(super) async fn login(accesses: &[Access], helpers: &Answers, registry: &str, repository: &str) -> Login {
+    let mut matching: Vec<(&Access, usize)> =
+        accesses.iter().filter_map(|access| Some((access, matches(&access.prefix, registry, repository)?))).collect();
+    // Stable: the first of equal ones stays the first.
+    matching.sort_by_key(|(_, length)| std::cmp::Reverse(*length));
+    let mut silent = String::new();
+    for (access, _) in matching {
+        if let Some(credentials) = &access.credentials {
+            return Login { credentials: Some(credentials.clone()), source: access.credentials_source.clone() };
+        }
+        let Some(helper) = &access.helper else { continue };
+        let source = format!("{} ({})", helper.program(), access.credentials_source);
+        let why = match helpers.get(helper, registry).await {
+            Told::Credentials(credentials) => return Login { credentials: Some(credentials), source },
+            Told::Nothing => "has none for it".to_string(),
+            Told::Failed(why) => why,
         };
-        if better {
-            best = Some((access, length));
+        tracing::debug!("{source} {why}");
+        if silent.is_empty() {
+            silent = format!("{source} {why}");
         }
     }
-    best.map(|(access, _)| Login { credentials: access.credentials.clone(), source: access.credentials_source.clone() }).unwrap_or_default()
+    Login { credentials: None, source: silent }
+}
+
+/// What TLS with an access's registry needs beside the usual.
+pub(super) fn tls(access: &Access) -> Option<HostTls> {
+    let special = access.ca.is_some() || access.identity.is_some();
+    let host = endpoint(access.prefix.split('/').next().unwrap_or_default()).to_string();
+    special.then(|| HostTls { host, ca: access.ca.iter().cloned().collect(), identity: access.identity.clone() })
 }
 
 /// Whether plain http may be spoken with a registry.
@@ -64,7 +81,7 @@ pub(super) fn plain_http_allowed(accesses: &[Access], registry: &str) -> bool {
 
 /// Hosts for which there are credentials: their owner trusts them.
 pub(super) fn trusted_hosts(accesses: &[Access]) -> Vec<String> {
-    let with_credentials = accesses.iter().filter(|access| access.credentials.is_some());
+    let with_credentials = accesses.iter().filter(|access| access.credentials.is_some() || access.helper.is_some());
     with_credentials.filter_map(|access| access.prefix.split('/').next()).filter(|host| !host.is_empty()).map(str::to_string).collect()
 }
 
@@ -109,12 +126,15 @@ mod tests {
 
     fn access(prefix: &str, username: &str) -> Access {
         let credentials = (!username.is_empty()).then(|| Credentials { username: username.to_string(), password: Secret::new("word") });
-        let credentials_source = format!("{KEPT_BY_HELPER}x for {prefix:?}");
-        Access { prefix: prefix.to_string(), credentials, ca: None, insecure: false, credentials_source }
+        Access { prefix: prefix.to_string(), credentials, ..Access::default() }
     }
 
-    #[test]
-    fn the_longest_prefix_counts() {
+    async fn found(accesses: &[Access], registry: &str, repository: &str) -> Login {
+        login(accesses, &Answers::default(), registry, repository).await
+    }
+
+    #[tokio::test]
+    async fn the_longest_prefix_counts() {
         let accesses = [
             access("", ""),
             access("registry.test", "all"),
@@ -130,11 +150,24 @@ mod tests {
             ("registry.test:5000", "trade/app", ""),
             ("index.docker.io", "library/x", "hub"),
         ] {
-            assert_eq!(login(&accesses, registry, repository).username(), username, "{registry}/{repository}");
+            assert_eq!(found(&accesses, registry, repository).await.username(), username, "{registry}/{repository}");
         }
-        assert_eq!(login(&accesses, "other.test", "x").source, "kept by docker-credential-x for \"\"");
-        let without = Access { credentials_source: "registry.username".to_string(), ..access("other.test", "") };
-        assert_eq!(login(&[without], "other.test", "x").source, "");
+        assert_eq!(found(&accesses, "other.test", "x").await.source, "");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_there_says_so_and_others_are_asked() {
+        let helped = |prefix: &str| Access {
+            prefix: prefix.to_string(),
+            helper: Some(Helper::new("no-such", &[])),
+            credentials_source: "config.json".to_string(),
+            ..Access::default()
+        };
+        let login = found(&[helped("registry.test")], "registry.test", "x").await;
+        assert!(login.credentials.is_none());
+        assert!(login.source.starts_with("docker-credential-no-such (config.json) cannot be started: "), "{}", login.source);
+        let accesses = [helped("registry.test"), access("registry.test", "written"), helped("")];
+        assert_eq!(found(&accesses, "registry.test", "x").await.username(), "written");
     }
 
     #[test]

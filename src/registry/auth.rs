@@ -164,7 +164,7 @@ async fn fetch(session: &Session, bearer: &Bearer, scopes: &[String]) -> Result<
         Some(credentials) if credentials.username == IDENTITY_TOKEN_USER => refresh_request(url, bearer, scopes, &credentials.password),
         _ => token_request(url, bearer, scopes, credentials)?,
     };
-    let response = session.net.send(request).await?;
+    let response = session.net.send(request.like(session.base())).await?;
     if !response.status().is_success() {
         let refusal = Refusal::read(response).await;
         return Err(match (refusal.status, credentials) {

@@ -80,7 +80,7 @@ async fn open_remote(session: &Session, digest: Digest, size: u64, offset: u64) 
     };
     let (response, begin) = pull::open_blob(session, &digest, offset).await.map_err(|fault| match fault {
         Fault::Failure(failure) => failed(failure),
-        Fault::Problem(problem) => io::Error::other(problem),
+        fault => io::Error::other(fault.into_problem(session.registry())),
     })?;
     let chunks = stream::try_unfold((response, failed), |(mut response, failed)| async move {
         let chunk = response.chunk().await.map_err(&failed)?;

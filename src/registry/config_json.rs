@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{Access, access::KEPT_BY_HELPER, auth::IDENTITY_TOKEN_USER};
+use super::{Access, auth::IDENTITY_TOKEN_USER, helper::Helper};
 use crate::domain::{
     problem::{Code, Problem, Result},
     secret::{Credentials, Secret},
@@ -30,33 +30,39 @@ struct Entry {
     identitytoken: String,
 }
 
-/// The accesses of a config; `source` names it in messages. An entry that only a credential helper could fill has no credentials, and
-/// says so in its `credentials_source`: helpers are programs, and are not run.
-pub fn docker_config(json: &str, source: &str) -> Result<Vec<Access>> {
+/// The accesses of a config; `source` names it in messages. Where a helper program has the credentials, it is asked when its registry is
+/// first needed, and sees `helper_env` and nothing else.
+pub fn docker_config(json: &str, source: &str, helper_env: &[(String, String)]) -> Result<Vec<Access>> {
     let config: Config = serde_json::from_str(json).map_err(|error| {
         // Only the place: the error's own words could quote a password.
         let place = format!("line {}, column {}", error.line(), error.column());
         Problem::new(Code::SettingInvalid, format!("{source} is not a docker config.json: see {place}"))
             .hint("write it as docker login does, or set registry.username and registry.password")
     })?;
+    let access = |key: &str| Access { prefix: prefix(key), credentials_source: source.to_string(), ..Access::default() };
     let mut accesses = Vec::new();
+    // A registry's own helper comes before what stands in the file, the store for all after it.
+    for (key, name) in &config.helpers {
+        accesses.push(Access { helper: Some(helper(name, source, helper_env)?), ..access(key) });
+    }
     for (key, entry) in &config.auths {
         if let Some(credentials) = credentials(key, entry, source)? {
-            accesses.push(access(prefix(key), Some(credentials), source.to_string()));
+            accesses.push(Access { credentials: Some(credentials), ..access(key) });
         }
     }
-    let kept = |program: &str| format!("{KEPT_BY_HELPER}{program} ({source})");
-    for (key, program) in &config.helpers {
-        accesses.push(access(prefix(key), None, kept(program)));
-    }
     if !config.store.is_empty() {
-        accesses.push(access(String::new(), None, kept(&config.store)));
+        accesses.push(Access { helper: Some(helper(&config.store, source, helper_env)?), ..access("") });
     }
     Ok(accesses)
 }
 
-fn access(prefix: String, credentials: Option<Credentials>, credentials_source: String) -> Access {
-    Access { prefix, credentials, ca: None, insecure: false, credentials_source }
+/// A helper's name becomes a part of a program's: a path in it would start something else.
+fn helper(name: &str, source: &str, env: &[(String, String)]) -> Result<Helper> {
+    match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        true => Ok(Helper::new(name, env)),
+        false => Err(Problem::new(Code::SettingInvalid, format!("{source}: {name:?} is not the name of a credential helper"))
+            .hint("write what stands behind docker-credential- in the program's name, such as ecr-login")),
+    }
 }
 
 /// None for the empty entries that docker leaves where a credential store has the password.
@@ -87,16 +93,16 @@ fn prefix(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::access::login;
+    use crate::registry::{access::login, helper::Answers};
 
-    fn user(accesses: &[Access], registry: &str, repository: &str) -> (String, String) {
-        let login = login(accesses, registry, repository);
+    async fn user(accesses: &[Access], registry: &str, repository: &str) -> (String, String) {
+        let login = login(accesses, &Answers::default(), registry, repository).await;
         let password = login.credentials.as_ref().map_or(String::new(), |credentials| credentials.password.expose().to_string());
         (login.username().to_string(), password)
     }
 
-    #[test]
-    fn every_form_of_an_entry() {
+    #[tokio::test]
+    async fn every_form_of_an_entry() {
         let json = serde_json::json!({
             "auths": {
                 "https://index.docker.io/v1/": {"auth": STANDARD.encode("hub:a:b")},
@@ -107,27 +113,30 @@ mod tests {
             },
             "HttpHeaders": {"User-Agent": "x"},
         });
-        let accesses = docker_config(&json.to_string(), "config.json").unwrap();
+        let accesses = docker_config(&json.to_string(), "config.json", &[]).unwrap();
         let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
-        assert_eq!(user(&accesses, "docker.io", "library/x"), pair("hub", "a:b"));
-        assert_eq!(user(&accesses, "registry.test:5000", "x"), pair("plain", "word"));
-        assert_eq!(user(&accesses, "registry.test:5000", "trade/app"), pair("trade", "w"));
-        assert_eq!(user(&accesses, "token.test", "x"), pair("<token>", "idt"));
-        assert_eq!(user(&accesses, "store.test", "x"), pair("", ""));
+        assert_eq!(user(&accesses, "docker.io", "library/x").await, pair("hub", "a:b"));
+        assert_eq!(user(&accesses, "registry.test:5000", "x").await, pair("plain", "word"));
+        assert_eq!(user(&accesses, "registry.test:5000", "trade/app").await, pair("trade", "w"));
+        assert_eq!(user(&accesses, "token.test", "x").await, pair("<token>", "idt"));
+        assert_eq!(user(&accesses, "store.test", "x").await, pair("", ""));
     }
 
-    #[test]
-    fn helpers_are_named_and_not_forgotten() {
-        let json = r#"{"credHelpers": {"aws.test": "ecr-login"}, "credsStore": "desktop"}"#;
-        let accesses = docker_config(json, "config.json").unwrap();
-        assert!(login(&accesses, "aws.test", "x").source.contains("docker-credential-ecr-login (config.json)"));
-        assert!(login(&accesses, "other.test", "x").source.contains("docker-credential-desktop"));
+    #[tokio::test]
+    async fn helpers_are_asked_for_their_registries() {
+        let json = r#"{"credHelpers": {"aws.test": "no-such-ecr"}, "credsStore": "no-such-desktop", "auths": {"written.test": {"username": "u", "password": "p"}}}"#;
+        let accesses = docker_config(json, "config.json", &[]).unwrap();
+        let answers = Answers::default();
+        assert!(login(&accesses, &answers, "aws.test", "x").await.source.contains("docker-credential-no-such-ecr (config.json)"));
+        assert!(login(&accesses, &answers, "other.test", "x").await.source.contains("docker-credential-no-such-desktop"));
+        assert_eq!(user(&accesses, "written.test", "x").await.0, "u");
+        assert!(docker_config(r#"{"credsStore": "../../tmp/x"}"#, "config.json", &[]).err().unwrap().message.contains("../../tmp/x"));
     }
 
     #[test]
     fn mistakes_are_told_without_the_secret() {
         for json in [r#"{"auths": {"a.test": {"password": 12345678}}}"#, r#"{"auths": {"a.test": {"auth": "12345678"}}}"#, "12345678", ""] {
-            let problem = docker_config(json, "DOCKER_AUTH_CONFIG").err().unwrap();
+            let problem = docker_config(json, "DOCKER_AUTH_CONFIG", &[]).err().unwrap();
             assert!(problem.message.contains("DOCKER_AUTH_CONFIG") && !problem.message.contains("12345678"), "{}", problem.message);
         }
     }

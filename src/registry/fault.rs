@@ -15,6 +15,8 @@ const MAX_DETAIL: usize = 400;
 pub(super) enum Fault {
     /// No answer; perhaps worth another try.
     Failure(Failure),
+    /// A large body was refused for want of a token; the next call has a new one, but how much has arrived is not known.
+    Renewed,
     /// Final.
     Problem(Problem),
 }
@@ -38,6 +40,7 @@ impl Fault {
     pub fn into_problem(self, registry: &str) -> Problem {
         match self {
             Fault::Failure(failure) => of_failure(registry, &failure),
+            Fault::Renewed => protocol(registry, "it asks for authorization again and again"),
             Fault::Problem(problem) => problem,
         }
     }
@@ -87,7 +90,13 @@ impl Refusal {
 
     /// The problem of this refusal, for who asked in this session.
     pub fn into_problem(self, session: &Session) -> Problem {
+        let words = self.message.to_lowercase();
         match self.status {
+            // Harbor's words, and those of others.
+            403 | 409 | 412 | 413 if words.contains("quota") || words.contains("exceed the configured upper limit") => {
+                Problem::new(Code::RegistryDenied, self.message)
+                    .hint(format!("raise the storage quota of the project at {}, or remove old images there", session.registry()))
+            }
             401 => session.unauthorized(&self.message),
             403 => session.denied(&self.message),
             413 => Problem::new(Code::RegistryDenied, self.message)
@@ -142,8 +151,8 @@ pub(super) fn unauthorized(session: &Session, detail: &str) -> Problem {
             "set registry.username and registry.password when it is the registry of registry.url, else log in by DOCKER_AUTH_CONFIG or \
              docker's config.json; a misspelt repository can look like this, too",
         ),
-        kept => problem.hint(format!(
-            "they are {kept}, which is not run: set registry.username and registry.password, or write them into DOCKER_AUTH_CONFIG"
+        silent => problem.hint(format!(
+            "{silent}: log in with it, or set registry.username and registry.password when it is the registry of registry.url"
         )),
     }
 }
@@ -167,8 +176,12 @@ pub(super) fn of_failure(registry: &str, failure: &Failure) -> Problem {
         Cause::Certificate => {
             Problem::new(Code::RegistryUntrusted, format!("registry {registry} shows a certificate that is not trusted: {failure}"))
         }
+        Cause::ClientCertificate => {
+            Problem::new(Code::RegistryUnauthorized, format!("registry {registry} does not take us without a client certificate that it knows: {failure}"))
+                .hint("set registry.client_certificate and registry.client_key to a certificate of the authority that the registry trusts, and its key")
+        }
         Cause::TooLarge | Cause::Redirect => Problem::new(Code::RegistryProtocol, message),
-        Cause::Connect | Cause::Lost | Cause::Idle | Cause::Source => Problem::new(Code::RegistryUnreachable, message),
+        Cause::Connect | Cause::HungUp | Cause::Lost | Cause::Idle | Cause::Source => Problem::new(Code::RegistryUnreachable, message),
     }
 }
 

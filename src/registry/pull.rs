@@ -37,6 +37,9 @@ const MAX_MANIFEST: usize = 4 << 20;
 const MAX_SMALL_BLOB: u64 = 16 << 20;
 const BUFFER: usize = 256 << 10;
 
+/// Less than this between two breaks is no progress, bytes.
+const PROGRESS: u64 = 64 << 10;
+
 /// Header with which a registry says a manifest's or blob's digest.
 pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
 
@@ -230,7 +233,7 @@ async fn download(session: &Session, digest: &Digest, size: u64, sink: &mut Sink
         let before = download.have;
         let Err(fault) = download.attempt(sink).await else { return Ok(()) };
         // Progress begins the count anew: a long download over a bad line ends, too.
-        attempt = if download.have > before { 1 } else { attempt + 1 };
+        attempt = if download.have >= before + PROGRESS { 1 } else { attempt + 1 };
         match fault {
             Fault::Problem(problem) if problem.code == Code::DigestMismatch && !mismatched => {
                 mismatched = true;

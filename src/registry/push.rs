@@ -9,13 +9,13 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
-use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Action, Blob, Client, Content, Manifest, Push, Pushed, access,
+    Action, Blob, Client, Content, Manifest, Push, Pushed,
     blob_source::{BlobSource, Origin},
     fault::Fault,
+    look::{self, Look, References},
     manifests::{self, NotTaken},
     pull,
     session::Session,
@@ -25,7 +25,7 @@ use crate::{
     domain::{
         digest::Digest,
         event::{Event, Events, Transfer},
-        problem::{Class, Code, Problem, Result},
+        problem::{Class, Problem, Result},
         reference::ImageReference,
     },
     net::Request,
@@ -35,48 +35,58 @@ use crate::{
 const PARALLEL: usize = 4;
 /// How often a long transfer says that it goes on.
 const TELL_EVERY: Duration = Duration::from_secs(15);
-/// A HEAD before the upload of less than this costs more than it saves, bytes.
-const WORTH_ASKING: u64 = 1 << 20;
-/// Children of an index that are read to learn what is there.
-const MAX_CHILDREN: usize = 8;
+/// A HEAD before the upload of less than this costs more than it saves, bytes: where an image of the repository is known that does
+/// not have the blob …
+const WORTH_ASKING: u64 = 8 << 20;
+/// … and where none is.
+const WORTH_ASKING_UNKNOWN: u64 = 64 << 10;
 
 pub(super) async fn push(client: &Client, push: &Push, events: &Events) -> Result<Pushed> {
     let before = client.requests();
     let Some(image) = push.manifests.last() else {
         return Err(Problem::bug(format!("nothing to push to {}", push.target)));
     };
-    let session = client.session(&push.target, Action::Push).await?.with_sources(mount_sources(push));
-    let (session, known) = learn(session, push, image).await?;
-    let pusher = Pusher { client, push, may_mount: AtomicBool::new(session.scopes().len() > 1), session, known: &known };
-    let transfers = pusher.place_all(events).await?;
-    pusher.put_manifests(image, events).await?;
+    let mut look = match push.look.clone().filter(|look| look.is_of(&push.target)) {
+        Some(look) => look,
+        None => look::look(client, &push.target, &earlier(push, image), &sources(push)).await?,
+    };
+    let mut session = client.session(&push.target, Action::Push).await?;
+    if !look.no_mounts {
+        session = session.with_sources(look::mount_sources(&push.target, &sources(push)));
+    }
+    look.complete(&session, &push.target, &image.digest).await;
+    let may_mount = AtomicBool::new(session.scopes().len() > 1);
+    let pusher = Pusher { client, push, image, may_mount, session, look };
+    let (transfers, target) = futures::try_join!(pusher.place_all(events), pusher.target())?;
+    pusher.put_manifests(&target, events).await?;
+    pusher.remember(&target);
     let sent = |blob: &Blob| if transfers.get(&blob.digest) == Some(&Transfer::Sent) { blob.size } else { 0 };
     Ok(Pushed {
         digest: image.digest.clone(),
+        reference: target.reference,
         requests: client.requests() - before,
         bytes_sent: unique(&push.blobs).into_iter().map(sent).sum(),
         transfers: push.blobs.iter().map(|blob| transfers.get(&blob.digest).copied().unwrap_or(Transfer::Present)).collect(),
     })
 }
 
-/// Other repositories of the target's registry that blobs may be mounted from.
-fn mount_sources(push: &Push) -> Vec<String> {
-    let mut sources: Vec<String> =
-        push.blobs.iter().filter_map(|blob| mount_source(&blob.content, &push.target)).map(str::to_string).collect();
-    sources.sort();
-    sources.dedup();
-    sources
-}
-
-fn mount_source<'a>(content: &'a Content, target: &ImageReference) -> Option<&'a str> {
-    match content {
-        Content::Registry(source) if same_registry(source, target) && source.repository != target.repository => Some(&source.repository),
-        _ => None,
+/// What to look at when nobody has looked before: the target itself, then a tag that moves, as the branch's last image is under it.
+fn earlier(push: &Push, image: &Manifest) -> Vec<ImageReference> {
+    match &push.target.tag {
+        Some(tag) => std::iter::once(tag).chain(push.extra_tags.first()).map(|tag| push.target.with_tag(tag)).collect(),
+        None => vec![push.target.with_digest(&image.digest)],
     }
 }
 
-fn same_registry(one: &ImageReference, other: &ImageReference) -> bool {
-    access::canonical(&one.registry) == access::canonical(&other.registry)
+/// Images that blobs come from.
+fn sources(push: &Push) -> Vec<ImageReference> {
+    let sources = push.blobs.iter().filter_map(|blob| match &blob.content {
+        Content::Registry(source) => Some(source.clone()),
+        _ => None,
+    });
+    let mut sources: Vec<ImageReference> = sources.collect();
+    sources.dedup();
+    sources
 }
 
 /// The blobs without repetitions.
@@ -91,112 +101,31 @@ fn configs(manifests: &[Manifest]) -> HashSet<Digest> {
     manifests.iter().filter_map(read).map(|config| config.digest).collect()
 }
 
-/// What the target repository holds, as far as one earlier image tells.
-#[derive(Default)]
-struct Known {
-    blobs: HashSet<Digest>,
-    /// The image that was found, and the tag under which it was.
-    image: Option<Digest>,
-    tag: Option<String>,
-}
-
-/// Reads an earlier image of the repository: one request that spares many.
-async fn learn(session: Session, push: &Push, image: &Manifest) -> Result<(Session, Known)> {
-    let earlier =
-        push.previous.as_ref().filter(|previous| same_registry(previous, &push.target) && previous.repository == push.target.repository);
-    let reference = match (earlier, &push.target.tag) {
-        (Some(earlier), _) => earlier.clone(),
-        (None, Some(tag)) => push.target.with_tag(tag),
-        (None, None) => push.target.with_digest(&image.digest),
-    };
-    let (session, found) = first_call(session, &reference).await?;
-    let mut found = found.map(|manifest| (manifest, reference));
-    // The branch's last image is under a tag that moves, and is most like this one.
-    if found.is_none()
-        && earlier.is_none()
-        && let Some(tag) = push.extra_tags.first()
-    {
-        let moving = push.target.with_tag(tag);
-        found = pull::find_manifest(&session, &moving).await.ok().flatten().map(|manifest| (manifest, moving));
-    }
-    let Some((manifest, reference)) = found else { return Ok((session, Known::default())) };
-    let mut known = Known { blobs: HashSet::new(), image: Some(manifest.digest.clone()), tag: None };
-    if reference.digest.is_none() {
-        known.tag = reference.tag.clone();
-    }
-    let children = known.add(&manifest);
-    if manifest.digest != image.digest {
-        for child in children.into_iter().take(MAX_CHILDREN) {
-            if let Ok(Some(child)) = pull::find_manifest(&session, &push.target.with_digest(&child)).await {
-                known.add(&child);
-            }
-        }
-    }
-    Ok((session, known))
-}
-
-/// The first request of a push: it shows how to authorize the ones after it. The session that is returned asks for no rights that
-/// were refused.
-async fn first_call(session: Session, reference: &ImageReference) -> Result<(Session, Option<Manifest>)> {
-    let mut session = session;
-    let mut found = pull::find_manifest(&session, reference).await;
-    if matches!(&found, Err(Fault::Problem(problem)) if problem.class() == Class::Auth) && session.scopes().len() > 1 {
-        // Some token servers give nothing at all when one scope of several is not theirs to give.
-        session = session.with_sources(Vec::new());
-        found = pull::find_manifest(&session, reference).await;
-    }
-    match found {
-        Ok(manifest) => Ok((session, manifest)),
-        // A repository that is not there yet may look like one that must not be read; the upload will tell.
-        Err(Fault::Problem(problem)) if matches!(problem.code, Code::RegistryDenied | Code::DigestMismatch | Code::RegistryProtocol) => {
-            Ok((session, None))
-        }
-        Err(fault) => Err(fault.into_problem(session.registry())),
-    }
-}
-
-/// What an image manifest or an index refers to.
-#[derive(Deserialize)]
-struct References {
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: Digest,
-}
-
-impl Known {
-    /// Adds the blobs of a manifest; gives back the manifests that an index names.
-    fn add(&mut self, manifest: &Manifest) -> Vec<Digest> {
-        let Ok(references) = serde_json::from_slice::<References>(&manifest.bytes) else { return Vec::new() };
-        self.blobs.extend(references.config.into_iter().chain(references.layers).map(|descriptor| descriptor.digest));
-        references.manifests.into_iter().map(|descriptor| descriptor.digest).collect()
-    }
+/// Where the image goes, and what its tag holds, as far as that is known.
+struct Target {
+    reference: ImageReference,
+    holds: Option<Digest>,
 }
 
 struct Pusher<'a> {
     client: &'a Client,
     push: &'a Push,
+    image: &'a Manifest,
     session: Session,
-    known: &'a Known,
+    look: Look,
     may_mount: AtomicBool,
 }
 
 impl Pusher<'_> {
     async fn place_all(&self, events: &Events) -> Result<HashMap<Digest, Transfer>> {
-        let all_there = self.known.image.as_ref() == self.push.manifests.last().map(|image| &image.digest);
+        let all_there = self.unchanged();
         let (blobs, done) = (unique(&self.push.blobs), AtomicUsize::new(0));
         let count = blobs.len();
         let configs = configs(&self.push.manifests);
         let placing = blobs.into_iter().map(|blob| {
             let (done, configs) = (&done, &configs);
             async move {
-                let there = all_there || self.known.blobs.contains(&blob.digest);
+                let there = all_there || self.look.holds(&blob.digest);
                 let transfer = if there { Transfer::Present } else { self.place(blob).await? };
                 done.fetch_add(1, Ordering::Relaxed);
                 if !configs.contains(&blob.digest) {
@@ -209,6 +138,49 @@ impl Pusher<'_> {
             placed = stream::iter(placing).buffer_unordered(PARALLEL).try_collect() => placed,
             never = self.tell_progress(events, count, &done) => match never {},
         }
+    }
+
+    /// The very image is there already.
+    fn unchanged(&self) -> bool {
+        self.look.image() == Some(&self.image.digest)
+    }
+
+    /// The target's tag; where that holds another image, the one that stands in for it, so that what runs never loses its tag. Asked
+    /// while blobs are on their way, when nobody has looked at it before.
+    async fn target(&self) -> Result<Target> {
+        let target = &self.push.target;
+        let Some(tag) = &target.tag else { return Ok(Target { reference: target.clone(), holds: None }) };
+        let holds = match (self.look.tag(tag), &self.push.instead) {
+            (Some(known), _) => known.cloned(),
+            (None, None) => None,
+            (None, Some(_)) => match pull::head(&self.session, &target.with_tag(tag)).await {
+                Ok(holds) => holds,
+                // A repository that is not there yet may look like one that must not be read.
+                Err(problem) if problem.class() == Class::Auth => None,
+                Err(problem) => return Err(problem),
+            },
+        };
+        Ok(match (&self.push.instead, &holds) {
+            (Some(instead), Some(other)) if *other != self.image.digest => {
+                Target { holds: self.look.tag(instead).flatten().cloned(), reference: target.with_tag(instead) }
+            }
+            _ => Target { reference: target.clone(), holds },
+        })
+    }
+
+    /// Leaves in the cache what the next run can use.
+    fn remember(&self, target: &Target) {
+        let Some(cache) = self.client.cache() else { return };
+        let configs = configs(&self.push.manifests);
+        for manifest in &self.push.manifests {
+            cache.keep(&manifest.digest, &manifest.media_type, &manifest.bytes);
+        }
+        for blob in self.push.blobs.iter().filter(|blob| configs.contains(&blob.digest)) {
+            if let Content::Bytes(bytes) = &blob.content {
+                cache.keep(&blob.digest, "", bytes);
+            }
+        }
+        cache.remember(&target.reference, false, &self.image.digest);
     }
 
     /// A slow line is no silent one.
@@ -225,7 +197,8 @@ impl Pusher<'_> {
     async fn place(&self, blob: &Blob) -> Result<Transfer> {
         let mut location = None;
         let mut asked = false;
-        if let Some(source) = mount_source(&blob.content, &self.push.target)
+        if let Content::Registry(source) = &blob.content
+            && let Some(source) = look::mount_source(source, &self.push.target)
             && self.may_mount.load(Ordering::Relaxed)
         {
             match self.mount(blob, source).await? {
@@ -237,7 +210,7 @@ impl Pusher<'_> {
                 return Ok(Transfer::Present);
             }
         }
-        let worth_asking = self.known.image.is_none() || blob.size >= WORTH_ASKING;
+        let worth_asking = blob.size >= if self.look.image().is_none() { WORTH_ASKING_UNKNOWN } else { WORTH_ASKING };
         if !asked && worth_asking && self.is_there(blob).await {
             return Ok(Transfer::Present);
         }
@@ -260,7 +233,7 @@ impl Pusher<'_> {
     async fn mount(&self, blob: &Blob, source: &str) -> Result<Mount> {
         let mut url = self.session.url("blobs/uploads/")?;
         url.query_pairs_mut().append_pair("mount", blob.digest.as_str()).append_pair("from", source);
-        let response = match self.session.send(Request::new(Method::POST, url).repeatable()).await {
+        let response = match self.session.send(upload::empty(Request::new(Method::POST, url)).repeatable()).await {
             Ok(response) => response,
             Err(Fault::Problem(problem)) if problem.class() == Class::Auth => {
                 self.may_mount.store(false, Ordering::Relaxed);
@@ -279,42 +252,50 @@ impl Pusher<'_> {
         let origin = match &blob.content {
             Content::Bytes(bytes) => Origin::Bytes(bytes.clone()),
             Content::File(path) => Origin::File(path.clone()),
+            Content::Made(maker) => Origin::File(maker.make().await?),
             Content::Registry(source) => Origin::Registry(Box::new(self.client.session(source, Action::Pull).await?)),
         };
         Ok(BlobSource { digest: blob.digest.clone(), size: blob.size, origin })
     }
 
     /// Children first, by digest; the image itself under its tags.
-    async fn put_manifests(&self, image: &Manifest, events: &Events) -> Result<()> {
-        let target = &self.push.target;
-        let unchanged = self.known.image.as_ref() == Some(&image.digest);
+    async fn put_manifests(&self, target: &Target, events: &Events) -> Result<()> {
+        let (image, unchanged) = (self.image, self.unchanged());
         if !unchanged {
             for child in &self.push.manifests[..self.push.manifests.len() - 1] {
-                self.put(child, &target.with_digest(&child.digest)).await?;
+                self.put(child, &target.reference.with_digest(&child.digest)).await?;
             }
         }
-        let mut tags: Vec<&str> = Vec::new();
-        for tag in target.tag.iter().chain(&self.push.extra_tags) {
-            if !tags.contains(&tag.as_str()) {
-                tags.push(tag);
-            }
-        }
-        let references: Vec<ImageReference> = match tags.is_empty() {
-            true => vec![target.with_digest(&image.digest)],
-            false => tags.iter().map(|tag| target.with_tag(tag)).collect(),
-        };
-        for reference in references {
-            let there = unchanged && (reference.tag.is_none() || reference.tag == self.known.tag);
+        for reference in self.references(target) {
+            let there = match &reference.tag {
+                None => unchanged,
+                Some(tag) if reference == target.reference => target.holds.as_ref().or(self.look.tag(tag).flatten()) == Some(&image.digest),
+                Some(tag) => self.look.tag(tag).flatten() == Some(&image.digest),
+            };
             if !there {
                 self.put(image, &reference).await?;
             }
             events.emit(match (unchanged, there) {
-                (false, _) => Event::ImagePushed { reference: reference.to_string(), digest: image.digest.clone() },
-                (true, true) => Event::Note { text: format!("{reference}@{} is there already", image.digest) },
+                (false, false) => Event::ImagePushed { reference: reference.to_string(), digest: image.digest.clone() },
+                (_, true) => Event::Note { text: format!("{reference}@{} is there already", image.digest) },
                 (true, false) => Event::Note { text: format!("{reference}@{} is there already; its tag is set", image.digest) },
             });
         }
         Ok(())
+    }
+
+    /// What the image is put under: each tag once, or its digest when there is no tag.
+    fn references(&self, target: &Target) -> Vec<ImageReference> {
+        let mut tags: Vec<&str> = Vec::new();
+        for tag in target.reference.tag.iter().chain(&self.push.extra_tags) {
+            if !tags.contains(&tag.as_str()) {
+                tags.push(tag);
+            }
+        }
+        match tags.is_empty() {
+            true => vec![target.reference.with_digest(&self.image.digest)],
+            false => tags.iter().map(|tag| target.reference.with_tag(tag)).collect(),
+        }
     }
 
     /// Puts a manifest; when the registry lacks blobs after all (it was cleaned up, say), sends them and tries once more.

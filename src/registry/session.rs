@@ -23,6 +23,12 @@ use crate::{
 /// How long a server that may speak plain http is given to answer a TLS greeting.
 const GREETING: Duration = Duration::from_secs(5);
 
+/// Smaller bodies are sent again from the beginning, bytes.
+pub(super) const WORTH_RESUMING: u64 = 1 << 20;
+
+/// How often it is greeted when it closes connections without a word.
+const GREETINGS: u32 = 4;
+
 /// What a session wants to do with its repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -37,7 +43,24 @@ pub(super) struct Host {
     pub plain_http_allowed: bool,
     pub trusted: Vec<String>,
     pub tokens: Tokens,
+    /// Whether a POST may carry a whole blob.
+    pub takes_whole_posts: Learnt,
     base: OnceCell<Url>,
+}
+
+/// Something about a registry that one of its answers shows.
+#[derive(Default)]
+pub(super) struct Learnt(std::sync::OnceLock<bool>);
+
+impl Learnt {
+    /// The first answer counts.
+    pub fn learn(&self, answer: bool) {
+        let _ = self.0.set(answer);
+    }
+
+    pub fn known(&self, answer: bool) -> bool {
+        self.0.get() == Some(&answer)
+    }
 }
 
 impl Host {
@@ -47,6 +70,7 @@ impl Host {
             plain_http_allowed: access::plain_http_allowed(accesses, registry),
             trusted: access::trusted_hosts(accesses),
             tokens: Tokens::default(),
+            takes_whole_posts: Learnt::default(),
             base: OnceCell::new(),
         }
     }
@@ -66,17 +90,23 @@ impl Host {
                     return Ok(https);
                 }
                 let ping = https.join("v2/").map_err(|error| Problem::bug(error.to_string()))?;
-                match net.send(Request::new(Method::GET, ping).once().patience(GREETING)).await {
-                    Ok(response) => {
-                        self.tokens.learn(challenge::parse(response.headers()));
-                        Ok(https)
+                for attempt in 1.. {
+                    match net.send(Request::new(Method::GET, ping.clone()).once().patience(GREETING)).await {
+                        Ok(response) => {
+                            self.tokens.learn(challenge::parse(response.headers()));
+                            return Ok(https);
+                        }
+                        // It does speak TLS, and plain http would not help. Why it closed a connection may be heard the next time.
+                        Err(failure) if failure.cause == Cause::Lost && attempt < GREETINGS => {}
+                        Err(failure)
+                            if matches!(failure.cause, Cause::Certificate | Cause::ClientCertificate | Cause::Redirect | Cause::Lost) =>
+                        {
+                            return Err(fault::of_failure(&self.name, &failure));
+                        }
+                        Err(_) => break,
                     }
-                    // It does speak TLS, and plain http would not help.
-                    Err(failure) if matches!(failure.cause, Cause::Certificate | Cause::Redirect) => {
-                        Err(fault::of_failure(&self.name, &failure))
-                    }
-                    Err(_) => url("http"),
                 }
+                url("http")
             })
             .await
     }
@@ -172,6 +202,9 @@ impl Session {
                 return Err(self.refused(had_token, response).await.into());
             }
             self.host.tokens.learn(asked);
+            if request.body_length() >= WORTH_RESUMING {
+                return Err(Fault::Renewed);
+            }
         }
         Err(fault::protocol(self.registry(), "it asks for authorization again and again").into())
     }

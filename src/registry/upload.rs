@@ -2,14 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Method, header::CONTENT_TYPE};
+use reqwest::{
+    Method,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use url::Url;
 
 use super::{
     blob_source::BlobSource,
     fault::{self, Fault, Refusal},
     pull::CONTENT_DIGEST,
-    session::Session,
+    session::{Session, WORTH_RESUMING},
 };
 use crate::{
     domain::{
@@ -21,8 +24,11 @@ use crate::{
 
 /// A registry may copy a large blob to its storage before it answers: idle times are multiplied by this.
 const PATIENCE: u32 = 5;
-/// Smaller blobs are sent again from the beginning, bytes.
-const WORTH_RESUMING: u64 = 1 << 20;
+/// A POST may carry a whole blob (distribution-spec, "Single POST"); registries that do not know that answer as to an empty one, and
+/// the bytes were sent for nothing. So many are risked to find out …
+const WORTH_TRYING: u64 = 8 << 10;
+/// … and so many are sent that way, where it works: what breaks in the middle begins anew.
+const WHOLE: u64 = 4 << 20;
 const OCTETS: &str = "application/octet-stream";
 
 /// How the bytes travel.
@@ -98,7 +104,10 @@ impl Upload<'_> {
         }
         let location = match location {
             Some(location) => location,
-            None => self.begin().await?,
+            None => match self.begin().await? {
+                Some(location) => location,
+                None => return Ok(()),
+            },
         };
         match way {
             Way::Single => self.put_all(location).await,
@@ -106,13 +115,25 @@ impl Upload<'_> {
         }
     }
 
-    /// Opens an upload session.
-    async fn begin(&self) -> Result<Url, Setback> {
-        let request = Request::new(Method::POST, self.session.url("blobs/uploads/")?).repeatable();
-        // Sent several times already when it fails.
-        let response = self.session.send(request).await.map_err(|fault| fault.into_problem(self.session.registry()))?;
+    /// Opens an upload session; None when the blob went along, and is there.
+    async fn begin(&self) -> Result<Option<Url>, Setback> {
+        let whole = self.blob.size <= if self.session.host.takes_whole_posts.known(true) { WHOLE } else { WORTH_TRYING }
+            && !self.session.host.takes_whole_posts.known(false);
+        let response = match whole {
+            true => self.try_whole().await?,
+            false => None,
+        };
+        let response = match response {
+            Some(response) => response,
+            None => {
+                let request = empty(Request::new(Method::POST, self.session.url("blobs/uploads/")?)).repeatable();
+                // Sent several times already when it fails.
+                self.session.send(request).await.map_err(|fault| fault.into_problem(self.session.registry()))?
+            }
+        };
         match response.status().as_u16() {
-            202 => Ok(next_location(self.session, &response, None)?),
+            201 => self.check(&response).map(|()| None),
+            202 => Ok(Some(next_location(self.session, &response, None)?)),
             404 => {
                 let (registry, repository) = (self.session.registry(), self.session.repository());
                 let message = format!("registry {registry} does not take {repository}: {}", Refusal::read(response).await.message);
@@ -120,6 +141,23 @@ impl Upload<'_> {
                 Err(Setback::Final(Problem::new(Code::RegistryDenied, message).hint(hint)))
             }
             _ => Err(self.refused(Refusal::read(response).await)),
+        }
+    }
+
+    /// A POST with the whole blob; None when it failed in a way that an empty one need not.
+    async fn try_whole(&self) -> Result<Option<Response>, Setback> {
+        let mut url = self.session.url("blobs/uploads/")?;
+        url.query_pairs_mut().append_pair("digest", self.blob.digest.as_str());
+        match self.session.send(self.carry(Request::new(Method::POST, url), 0)).await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                if !retry::is_transient(response.status()) {
+                    self.session.host.takes_whole_posts.learn(status == 201);
+                }
+                Ok(matches!(status, 201 | 202 | 403 | 404).then_some(response))
+            }
+            Err(Fault::Problem(problem)) => Err(Setback::Final(problem)),
+            Err(Fault::Failure(_) | Fault::Renewed) => Ok(None),
         }
     }
 
@@ -139,10 +177,8 @@ impl Upload<'_> {
     async fn resume(&self, location: Url, offset: u64) -> Result<(), Setback> {
         let mut location = location;
         if offset < self.blob.size {
-            let mut request = self.carry(Request::new(Method::PATCH, location.clone()), offset);
-            if offset > 0 {
-                request = request.header(reqwest::header::CONTENT_RANGE, &format!("{offset}-{}", self.blob.size - 1));
-            }
+            let request = self.carry(Request::new(Method::PATCH, location.clone()), offset);
+            let request = request.header(reqwest::header::CONTENT_RANGE, &format!("{offset}-{}", self.blob.size - 1));
             let response = match self.session.send(request).await {
                 Ok(response) => response,
                 Err(fault) => return Err(self.setback(fault, Some(location))),
@@ -153,7 +189,7 @@ impl Upload<'_> {
                 _ => return self.judge(response, Some(location), Way::Patch).await,
             }
         }
-        let request = self.patient(Request::new(Method::PUT, self.closing(&location))).bytes("").once();
+        let request = empty(self.patient(Request::new(Method::PUT, self.closing(&location)))).once();
         let response = self.session.send(request).await.map_err(|fault| self.setback(fault, Some(location.clone())))?;
         match response.status().as_u16() {
             200..=299 => self.check(&response),
@@ -238,9 +274,18 @@ impl Upload<'_> {
                 after: None,
                 session: session.map(Box::new),
             },
+            Fault::Renewed => {
+                let problem = fault.into_problem(self.session.registry());
+                Setback::Passing { problem, after: Some(Duration::ZERO), session: session.map(Box::new) }
+            }
             fault => Setback::Final(fault.into_problem(self.session.registry())),
         }
     }
+}
+
+/// Says that there is no body: some proxies want to hear it.
+pub(super) fn empty(request: Request) -> Request {
+    request.header(CONTENT_LENGTH, "0")
 }
 
 /// The upload location of an answer: always the newest, `before` when this answer has none.

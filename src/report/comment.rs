@@ -5,7 +5,8 @@ use super::{
     foreign,
     html::web_address,
     log::headline_words,
-    model::{EvidenceRecord, Outcome, ProblemRecord, Report},
+    markdown::{destination, fence, longest_run, prose, span},
+    model::{DifferenceRecord, EvidenceRecord, Image, Outcome, ProblemRecord, Report, SoFar, Stage},
     paint::{count, seconds},
 };
 use crate::domain::{problem::EvidenceKind, step::StepState, units::format_bytes};
@@ -16,8 +17,9 @@ pub const LIMIT: usize = 32_000;
 const SHORTEST_PIECE: usize = 200;
 /// Columns of a fence.
 const WIDTH: usize = 110;
-/// How much longer a sentence may get by its code spans.
-const LONGEST_MARKUP: usize = 60;
+
+/// Most of the comment that differences of objects take, bytes.
+const DIFFERENCES: usize = 6_000;
 
 /// Renders the comment in at most `limit` bytes (at least 6,000): the middle of logs goes first, then whole pieces of evidence.
 pub fn render(report: &Report, limit: usize) -> String {
@@ -29,10 +31,53 @@ pub fn render(report: &Report, limit: usize) -> String {
     }
     comment += &notes(report);
     let end = last_line(report);
+    let room = limit.saturating_sub(comment.len() + end.len());
+    // the cause counts more than what was changed
+    let share = if report.problem().is_some() { room / 4 } else { room };
+    comment += &differences(&report.differences, share.min(DIFFERENCES));
     if let Some(problem) = report.problem() {
         comment += &evidence(problem, limit.saturating_sub(comment.len() + end.len()));
     }
     comment + &end
+}
+
+/// The comment while the run goes on.
+pub fn live(so_far: &SoFar, stage: Stage, limit: usize) -> String {
+    let report = &so_far.0;
+    let sign = match stage {
+        Stage::Started => "⏳",
+        Stage::Rolling => "🔄",
+        Stage::RollingBack => "↩️",
+    };
+    let words = stage_words(stage, &report.command);
+    let mut comment = format!("{}\n### {sign} {} {words}\n\n", marker(report), app(report));
+    comment += &table(report);
+    comment += &notes(report);
+    let end = last_line(report);
+    let room = limit.saturating_sub(comment.len() + end.len());
+    comment += &differences(&report.differences, room.min(DIFFERENCES));
+    comment + &end
+}
+
+/// In a phrase; also the description of the commit's status.
+fn stage_words(stage: Stage, command: &str) -> &'static str {
+    match (stage, command) {
+        (Stage::Started, "publish") => "is being published",
+        (Stage::Started, "rollback") | (Stage::RollingBack, _) => "is being rolled back",
+        (Stage::Started, _) => "is being built",
+        (Stage::Rolling, "rollback") => "is being rolled back, pod by pod",
+        (Stage::Rolling, _) => "is being rolled out, pod by pod",
+    }
+}
+
+/// What happens, in a phrase.
+pub fn live_words(so_far: &SoFar, stage: Stage) -> &'static str {
+    stage_words(stage, &so_far.0.command)
+}
+
+/// The hidden first line of a run's comment while it goes on: the same as at its end.
+pub fn live_marker(so_far: &SoFar) -> String {
+    marker(&so_far.0)
 }
 
 /// The hidden first line by which the comment of this application and environment is found again.
@@ -65,7 +110,9 @@ fn app(report: &Report) -> String {
 fn table(report: &Report) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     if let Some(image) = &report.image {
+        let before = report.before.as_ref().and_then(|before| before.image.as_deref()).filter(|before| !runs_already(image, before));
         rows.push(("Image", span(&image.reference, 300)));
+        rows.extend(before.map(|before| ("Before", span(before, 300))));
         rows.extend(image.digest.as_ref().map(|digest| ("Digest", span(digest.as_str(), 80))));
         let sent: u64 = image.layers.iter().filter(|layer| layer.transferred).map(|layer| layer.size).sum();
         let words = format!("{} in {}, {} sent", format_bytes(image.size), count(image.layers.len(), "layer"), format_bytes(sent));
@@ -74,7 +121,9 @@ fn table(report: &Report) -> String {
     if let Some(release) = &report.release {
         let previous = release.previous.map(|previous| format!(", before it {previous}")).unwrap_or_default();
         rows.push(("Revision", format!("{}{previous}", release.revision)));
-        rows.push(("Runs as", format!("{} × {}", release.replicas, span(&format!("{}/{}", release.namespace, release.name), 160))));
+        let before = report.before.as_ref().and_then(|before| before.replicas).filter(|before| *before != release.replicas);
+        let before = before.map(|before| format!(", before {before}")).unwrap_or_default();
+        rows.push(("Runs as", format!("{} × {}{before}", release.replicas, span(&format!("{}/{}", release.namespace, release.name), 160))));
     }
     rows.extend(report.url.as_ref().map(|url| ("URL", span(url, 300))));
     if let Some(commit) = &report.commit {
@@ -84,6 +133,11 @@ fn table(report: &Report) -> String {
     rows.push(("Took", took(report)));
     let rows: String = rows.iter().map(|(label, value)| format!("| {label} | {value} |\n")).collect();
     format!("| | |\n|---|---|\n{rows}")
+}
+
+/// What ran before is the very image.
+fn runs_already(image: &Image, before: &str) -> bool {
+    before == image.reference || image.digest.as_ref().is_some_and(|digest| before.ends_with(digest.as_str()))
 }
 
 fn took(report: &Report) -> String {
@@ -97,7 +151,12 @@ fn cause(problem: &ProblemRecord) -> String {
     let at = problem.step.map(|step| format!(" in {}", step.name())).unwrap_or_default();
     let message = foreign::middle(&foreign::wrap(&problem.message, WIDTH).join("\n"), 2000);
     let hint = foreign::middle(&foreign::wrap(&problem.hint, WIDTH).join("\n"), 1000);
-    format!("\n**What went wrong{at}** ({})\n\n{}\n**What to do**\n\n{}", span(&problem.code, 60), fence(&message), fence(&hint))
+    format!(
+        "\n**What went wrong{at}** ({})\n\n{}\n**What to do**\n\n{}",
+        span(&problem.code, 60),
+        fence("text", &message),
+        fence("text", &hint)
+    )
 }
 
 fn notes(report: &Report) -> String {
@@ -134,13 +193,33 @@ fn evidence(problem: &ProblemRecord, room: usize) -> String {
     }
 }
 
-fn folded(piece: &EvidenceRecord, limit: usize) -> String {
+/// What the publish changed of the objects that were there, as much as the room holds.
+fn differences(differences: &[DifferenceRecord], room: usize) -> String {
+    let mut text = String::new();
+    for difference in differences {
+        let title = format!("changed: <code>{}</code>", plain_title(&difference.object));
+        let overhead = title.len() + 100;
+        let left = room.saturating_sub(text.len() + overhead);
+        if left < SHORTEST_PIECE {
+            break;
+        }
+        // the signs of a difference begin its lines, so that a mark before them would hide what they say
+        text += &format!("\n<details><summary>{title}</summary>\n\n{}\n</details>\n", fence("diff", &shortened(&difference.text, left)));
+    }
+    text
+}
+
+/// A text that fits into a fence of so many bytes.
+fn shortened(text: &str, limit: usize) -> String {
     // A fence marks lines that begin with a slash, and it is as long as the longest run of backticks needs: half the room is for that.
-    let room = if piece.text.len() * 4 < limit { limit } else { limit / 4 };
-    let text = foreign::middle(&piece.text, room);
-    let longest_run = longest_run(&text);
-    let text = if longest_run > 20 { text.replace("````", "'''") } else { text };
-    format!("\n<details><summary>{}</summary>\n\n{}\n</details>\n", summary(piece), fence(&text))
+    let room = if text.len() * 4 < limit { limit } else { limit / 4 };
+    let text = foreign::middle(text, room);
+    if longest_run(&text) > 20 { text.replace("````", "'''") } else { text }
+}
+
+fn folded(piece: &EvidenceRecord, limit: usize) -> String {
+    let text = shortened(&piece.text, limit);
+    format!("\n<details><summary>{}</summary>\n\n{}\n</details>\n", summary(piece), fence("text", &text))
 }
 
 fn summary(piece: &EvidenceRecord) -> String {
@@ -150,74 +229,11 @@ fn summary(piece: &EvidenceRecord) -> String {
         EvidenceKind::Probe => "probe:",
         EvidenceKind::Diff => "difference:",
     };
-    let source = foreign::line(&piece.source, 160).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!("{kind} <code>{}</code>", source.replace(['@', '`', '*', '_', '[', ']', '\\', '~', '#', '!', '$', '%', ':'], "·"))
+    format!("{kind} <code>{}</code>", plain_title(&piece.source))
 }
 
-/// The address with everything encoded that could end or change a Markdown link (RFC 3986's own characters stay, but parentheses).
-fn destination(url: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#@!$&'+,;=%".contains(c);
-    let encode = |c: char| c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
-    url.chars().map(|c| if keep(c) { c.to_string() } else { encode(c) }).collect()
-}
-
-/// Text in a fence that none of its lines can close; a line that would look like a quick action gets a bar in front.
-fn fence(text: &str) -> String {
-    let ticks = "`".repeat(longest_run(text).max(2) + 1);
-    let lines: String =
-        text.lines().map(|line| if line.trim_start().starts_with('/') { format!("│ {line}\n") } else { format!("{line}\n") }).collect();
-    format!("{ticks}text\n{lines}{ticks}\n")
-}
-
-/// A sentence of ours: its plain words stand as they are, what a forge could act on (names, paths, whatever is foreign) in code spans.
-fn prose(text: &str, longest: usize) -> String {
-    let text = foreign::line(text, longest);
-    let mut parts: Vec<String> = Vec::new();
-    let mut nouns: Vec<&str> = Vec::new();
-    for word in text.split_whitespace() {
-        let core = word.trim_end_matches([',', ';', ':']);
-        if is_plain(core) {
-            parts.extend(ended(&mut nouns));
-            parts.push(word.to_string());
-        } else if core.is_empty() || core == word {
-            nouns.push(word);
-        } else {
-            nouns.push(core);
-            parts.extend(ended(&mut nouns).map(|noun| format!("{noun}{}", &word[core.len()..])));
-        }
-    }
-    parts.extend(ended(&mut nouns));
-    let prose = parts.join(" ");
-    // Text that is mostly markup gets longer by its spans: then one is enough.
-    if text.trim().is_empty() || prose.len() > text.len() + LONGEST_MARKUP { span(&text, longest) } else { prose }
-}
-
-/// The span of the nouns that stand together.
-fn ended(nouns: &mut Vec<&str>) -> Option<String> {
-    let noun = nouns.join(" ");
-    nouns.clear();
-    (!noun.is_empty()).then(|| span(&noun, usize::MAX))
-}
-
-/// A word, or a number. Letters with digits may be a reference (`GH-1`, a commit), and letters with dots an address.
-fn is_plain(word: &str) -> bool {
-    let number = word.len() <= 6 && word.chars().all(|c| c.is_ascii_digit());
-    let letters = word.split(['-', '\'']).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphabetic()));
-    !word.is_empty() && (number || letters)
-}
-
-/// Text in a code span that it cannot leave, fit for a table's cell.
-fn span(text: &str, longest: usize) -> String {
-    let text = foreign::line(text, longest).replace('|', "∣");
-    let text = text.trim();
-    if text.is_empty() {
-        return "–".to_string();
-    }
-    let ticks = "`".repeat(longest_run(text) + 1);
-    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    format!("{ticks}{pad}{text}{pad}{ticks}")
-}
-
-fn longest_run(text: &str) -> usize {
-    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+/// A name in the title of a fold, where Markdown may act: nothing of it may.
+fn plain_title(name: &str) -> String {
+    let name = foreign::line(name, 160).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    name.replace(['@', '`', '*', '_', '[', ']', '\\', '~', '#', '!', '$', '%', ':'], "·")
 }

@@ -1,6 +1,6 @@
 //! The files that a run leaves in `report.dir`; the one place of `report` that touches the disk.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use super::{comment, dotenv, foreign, html, json, junit, model::Report};
 use crate::domain::{
@@ -32,6 +32,12 @@ pub fn write_all(report: &Report, dir: &Path, attachments: &Attachments, redacto
     files.extend(attachments.dockerfile.clone().map(|text| ("Dockerfile", text)));
     files.extend(attachments.manifests.clone().map(|text| ("manifests.yaml", text)));
     files.iter().try_for_each(|(name, text)| write(&dir.join(name), &redactor.redact(text)))
+}
+
+/// Leaves a text where a CI takes it from; `more` adds it to what is there.
+pub fn leave(path: &Path, text: &str, more: bool) -> Result<()> {
+    let file = fs::OpenOptions::new().create(true).append(more).write(true).truncate(!more).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Problem::io("write", path, &error))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

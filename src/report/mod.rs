@@ -3,6 +3,7 @@
 //! A [`Recorder`] gathers what happens into a [`Report`]; a [`Log`] tells it to the owner while it happens. Both are fed by the same
 //! events (see [`events`]). [`write_all`] leaves the files of `report.dir`. Everything but that writer is pure.
 
+pub mod card;
 pub mod comment;
 pub mod dotenv;
 pub mod files;
@@ -11,6 +12,8 @@ pub mod html;
 pub mod json;
 pub mod junit;
 pub mod log;
+mod markdown;
+pub mod message;
 pub mod model;
 mod paint;
 pub mod recorder;
@@ -18,16 +21,18 @@ mod reference;
 mod texts;
 pub mod view;
 
-pub use files::{Attachments, write_all};
+pub use files::{Attachments, leave, write_all};
 pub use log::{Format, Header, Intent, Level, Log, Style};
 pub use model::{
-    Ci, Commit, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Report, SettingRecord, StepRecord, WarningRecord,
+    Before, Ci, Commit, DifferenceRecord, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Report, SettingRecord,
+    SoFar, Stage, StepRecord, WarningRecord,
 };
 pub use recorder::{Draft, Recorder};
 pub use reference::{exit_codes as exit_codes_reference, problems as problems_reference};
-pub use view::{ObjectDiff, PlanView, check, diffs, plan, status};
+pub use view::{LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, history, log_row, plan, status, stuck};
 
 use crate::domain::event::Events;
+pub use crate::domain::units::format_bytes as bytes;
 
 /// The sink for a run's events: each goes to the log, at once, and into the report.
 pub fn events(log: &Log, recorder: &Recorder) -> Events {

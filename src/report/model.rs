@@ -49,6 +49,10 @@ pub struct Report {
     pub not_done: Vec<NotDone>,
     /// Objects of the cluster that were changed, or found as they should be.
     pub changes: Vec<ChangeRecord>,
+    /// How the objects that were there differ from before.
+    pub differences: Vec<DifferenceRecord>,
+    /// What ran before; None when nothing did.
+    pub before: Option<Before>,
     /// Every state that a pod of the rollout was seen in, in order.
     pub pods: Vec<PodMoment>,
     pub settings: Vec<SettingRecord>,
@@ -134,6 +138,8 @@ pub struct Release {
     pub name: String,
     pub revision: u64,
     pub previous: Option<u64>,
+    /// The revision that a rollback put back.
+    pub restores: Option<u64>,
     pub replicas: i32,
 }
 
@@ -187,6 +193,37 @@ pub struct ChangeRecord {
     pub change: &'static str,
 }
 
+/// How an object of the cluster differs from before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferenceRecord {
+    /// `deployment/order-service`.
+    pub object: String,
+    /// In unified form.
+    pub text: String,
+}
+
+/// What ran before the publish.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Before {
+    pub image: Option<String>,
+    pub replicas: Option<i32>,
+}
+
+/// A report in the making, for those who are told while the run goes on: how it ends is not known.
+#[derive(Debug, Clone)]
+pub struct SoFar(pub(super) Report);
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It builds.
+    Started,
+    /// The cluster replaces its pods.
+    Rolling,
+    /// The rollout failed, and the previous revision is put back.
+    RollingBack,
+}
+
 /// A state of a pod from this moment on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PodMoment {
@@ -225,6 +262,15 @@ impl NotDone {
             what: "the image was not pushed: no registry is configured".to_string(),
             instead: Some(format!("it is an OCI image layout at {layout}")),
             setting: "registry.url".to_string(),
+        }
+    }
+
+    /// The image was not pushed: the pipeline of a fork has no password for the registry, on purpose.
+    pub fn no_secrets(layout: &str) -> Self {
+        NotDone {
+            what: "the image was not pushed: this is a fork's merge request, which gets no secrets".to_string(),
+            instead: Some(format!("it is an OCI image layout at {layout}")),
+            setting: "registry.password".to_string(),
         }
     }
 

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::model::{self, ChangeRecord, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Report, StepRecord, WarningRecord};
+use super::model::{
+    self, Before, ChangeRecord, DifferenceRecord, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Report, SoFar, StepRecord,
+    WarningRecord,
+};
 use crate::domain::{
     event::{Event, Transfer},
     problem::Problem,
@@ -47,6 +50,8 @@ impl Draft {
             warnings: Vec::new(),
             not_done: Vec::new(),
             changes: Vec::new(),
+            differences: Vec::new(),
+            before: None,
             pods: Vec::new(),
             settings: Vec::new(),
         };
@@ -101,6 +106,7 @@ impl Draft {
                 let object = format!("{}/{name}", kind.to_lowercase());
                 self.report.changes.push(ChangeRecord { object, change: model::change_word(change) });
             }
+            Event::Difference { kind, name, text, image, replicas } => self.difference(&kind, &name, text, Before { image, replicas }),
             Event::Pod { name, state, ready, old } => self.pod(name, state, ready, old, now),
             Event::RollingBack { revision, .. } => self.report.restored = Some(revision),
             Event::Warning { text, hint } => {
@@ -127,13 +133,32 @@ impl Draft {
         report.seconds = seconds_between(report.started, ended);
         // A rollback that failed, too, has restored nothing.
         report.restored = report.restored.filter(|_| problem.is_some_and(|problem| !problem.unrestored));
-        if let Some(image) = &mut report.image
-            && image.layers.is_empty()
-        {
-            image.layers = self.layers;
-        }
+        take_layers(&mut report, self.layers);
         report.make_safe(redactor);
         report
+    }
+
+    /// What is known by now, made safe.
+    fn so_far(&self, now: Timestamp, redactor: &Redactor) -> SoFar {
+        let mut report = self.report.clone();
+        report.seconds = seconds_between(report.started, now);
+        take_layers(&mut report, self.layers.clone());
+        report.make_safe(redactor);
+        SoFar(report)
+    }
+
+    /// What a rollback changes back is no difference of this run.
+    fn difference(&mut self, kind: &str, name: &str, text: String, before: Before) {
+        if self.report.restored.is_some() {
+            return;
+        }
+        let object = format!("{}/{name}", kind.to_lowercase());
+        if before != Before::default() {
+            self.report.before = Some(before);
+        }
+        if !text.is_empty() {
+            self.report.differences.push(DifferenceRecord { object, text });
+        }
     }
 
     fn step_finished(&mut self, step: Step, state: StepState, seconds: f64, summary: String, now: Timestamp) {
@@ -186,10 +211,23 @@ impl Recorder {
         draft.as_mut().map(set).unwrap_or_default();
     }
 
+    /// What is known by now; None once the report is made.
+    pub fn so_far(&self, redactor: &Redactor) -> Option<SoFar> {
+        let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(draft.as_ref()?.so_far((self.clock)(), redactor))
+    }
+
     /// Ends the recording; None when it was ended before.
     pub fn finish(&self, problem: Option<&Problem>, redactor: &Redactor) -> Option<Report> {
         let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(draft.finish(problem, (self.clock)(), redactor))
+    }
+}
+
+/// The layers come from the events, unless the image brought its own.
+fn take_layers(report: &mut Report, layers: Vec<ImageLayer>) {
+    if let Some(image) = report.image.as_mut().filter(|image| image.layers.is_empty()) {
+        image.layers = layers;
     }
 }
 

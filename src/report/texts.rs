@@ -26,6 +26,9 @@ impl Report {
             maybe(&mut image.base);
             maybe(&mut image.layout);
         }
+        if let Some(before) = &mut self.before {
+            maybe(&mut before.image);
+        }
         self.not_done.iter_mut().for_each(|n| maybe(&mut n.instead));
         self.each_required_text(visit);
     }
@@ -38,6 +41,7 @@ impl Report {
         self.image.iter_mut().for_each(|image| visit(&mut image.reference));
         self.steps.iter_mut().for_each(|step| visit(&mut step.summary));
         self.changes.iter_mut().for_each(|change| visit(&mut change.object));
+        self.differences.iter_mut().flat_map(|d| [&mut d.object, &mut d.text]).for_each(&mut *visit);
         if let Some(release) = &mut self.release {
             visit(&mut release.namespace);
             visit(&mut release.name);

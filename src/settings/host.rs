@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::domain::secret::Secret;
+use crate::domain::{redact::names_a_secret, secret::Secret};
 
 /// The machine and the user, as the environment names them.
 #[derive(Clone, Default)]
@@ -20,6 +20,8 @@ pub struct Host {
     pub kubeconfig: Vec<PathBuf>,
     /// Files with registry credentials that are there: docker's config.json, podman's auth.json.
     pub registry_configs: Vec<PathBuf>,
+    /// Folder of the user's caches: `XDG_CACHE_HOME`, else `~/.cache`.
+    pub cache: Option<PathBuf>,
     /// Content of `DOCKER_AUTH_CONFIG`.
     pub registry_config: Option<Secret>,
     pub proxies: Proxies,
@@ -87,6 +89,31 @@ const ALWAYS: &[&str] = &[
     "ALL_PROXY",
 ];
 
+/// Variables of docker, buildctl and buildah.
+const ENGINES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SOURCE_DATE_EPOCH",
+    "SSH_AUTH_SOCK",
+    "BUILDKIT_HOST",
+    "STORAGE_DRIVER",
+    "STORAGE_OPTS",
+    "REGISTRY_AUTH_FILE",
+];
+
+/// Families of such variables.
+const ENGINES_START: &[&str] =
+    &["DOCKER_HOST", "DOCKER_TLS", "DOCKER_CERT_", "DOCKER_C", "DOCKER_BUILDKIT", "DOCKER_API_", "BUILDX_", "BUILDAH_", "CONTAINERS_"];
+
 /// Families of such variables.
 const ALWAYS_STARTS: &[&str] = &["LC_", "JAVA_HOME_"];
 
@@ -127,11 +154,8 @@ pub fn is_credential(name: &str) -> bool {
 
 /// Whether a variable is named like a secret, whoever set it, and its value is long enough to be one.
 pub fn is_secret(name: &str, value: &str) -> bool {
-    const ENDS: &[&str] =
-        &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE_KEY", "API_KEY", "APIKEY", "ACCESS_KEY", "SECRET_KEY", "CREDENTIALS", "JWT"];
-    let name = name.to_uppercase();
     let value = value.trim();
-    ENDS.iter().any(|end| name.ends_with(end)) && value.len() >= 8 && !value.bytes().all(|byte| byte.is_ascii_digit())
+    names_a_secret(name) && value.len() >= 8 && !value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Host {
@@ -145,6 +169,7 @@ impl Host {
             temp: look.path("TMPDIR").unwrap_or_else(env::temp_dir),
             kubeconfig: if look.text("KUBECONFIG").is_some_and(|text| text.contains('\n')) { Vec::new() } else { look.paths("KUBECONFIG") },
             registry_configs: registry_configs(&look, home.as_deref()),
+            cache: look.path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| Some(home.as_ref()?.join(".cache"))),
             registry_config: look.text("DOCKER_AUTH_CONFIG").map(Secret::new),
             proxies: Proxies {
                 http: look.either("HTTP_PROXY").or_else(|| look.either("ALL_PROXY")).map(Secret::new),
@@ -164,6 +189,16 @@ impl Host {
         }
     }
 
+    /// The whole environment of an image engine's program: what leads it to its daemon, its storage and its registries. The build itself
+    /// sees nothing of it.
+    pub fn engine_env(&self) -> Vec<(String, String)> {
+        let seen = |name: &str| {
+            let proxy = name.to_uppercase().ends_with("_PROXY") && ALWAYS.contains(&name.to_uppercase().as_str());
+            ENGINES.contains(&name) || proxy || ENGINES_START.iter().any(|start| name.starts_with(start))
+        };
+        self.environment.iter().filter(|(name, _)| seen(name)).cloned().collect()
+    }
+
     /// The whole environment of Maven and git: what they need of the machine, and the variables that `build.env` names; never a
     /// credential of registry, cluster or forge.
     pub fn maven_env(&self, names: &[String]) -> Vec<(String, String)> {
@@ -174,6 +209,13 @@ impl Host {
         };
         let seen = |name: &str| (always(name) || names.iter().any(|wanted| wanted == name)) && !is_credential(name);
         self.environment.iter().filter(|(name, _)| seen(name)).cloned().collect()
+    }
+
+    /// The whole environment of a credential helper: all but the credentials of registry, cluster and forge that are ours.
+    pub fn helper_env(&self) -> Vec<(String, String)> {
+        // Where docker's own configuration is, its helpers may look, too.
+        let docker = |name: &str| matches!(name, "DOCKER_CONFIG" | "REGISTRY_AUTH_FILE");
+        self.environment.iter().filter(|(name, _)| docker(name) || !is_credential(name)).cloned().collect()
     }
 }
 
@@ -200,13 +242,13 @@ impl Look<'_> {
     }
 }
 
-/// Docker's config.json, then podman's auth.json, where they are there.
+/// What is named first, then docker's config.json, then podman's auth.json, where they are there.
 fn registry_configs(look: &Look<'_>, home: Option<&Path>) -> Vec<PathBuf> {
     let docker = look.path("DOCKER_CONFIG").or_else(|| Some(home?.join(".docker"))).map(|folder| folder.join("config.json"));
     let named = look.path("REGISTRY_AUTH_FILE");
     let runtime = look.path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
     let config = look.path("XDG_CONFIG_HOME").or_else(|| Some(home?.join(".config"))).map(|folder| folder.join("containers/auth.json"));
-    [docker, named, runtime, config].into_iter().flatten().filter(|path| path.is_file()).collect()
+    [named, docker, runtime, config].into_iter().flatten().filter(|path| path.is_file()).collect()
 }
 
 fn java_homes(environment: &[(String, String)]) -> Vec<PathBuf> {

@@ -104,6 +104,12 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
     units::parse_duration(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not a duration")))
 }
 
+/// Reads a duration that may be left out.
+pub fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    units::parse_duration(&text).map(Some).ok_or_else(|| D::Error::custom(format!("{text:?} is not a duration")))
+}
+
 /// Reads `SECRET/KEY` values.
 pub fn secret_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, SecretKey>, D::Error> {
     let split = |(name, text): (String, String)| match text.split_once('/') {

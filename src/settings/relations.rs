@@ -12,17 +12,20 @@ use crate::domain::{problem::Code, reference::ImageReference, units};
 pub fn check(entries: &Entries, mistakes: &mut Vec<Mistake>) {
     let mut relations = Relations { entries, mistakes };
     relations.autoscale();
+    relations.disruption();
+    relations.commands();
     relations.rolling();
     relations.resources();
     relations.build();
     relations.lock();
     relations.registry();
+    relations.notify();
 }
 
 /// Keys that are set and that nothing in this version reads: said, since their owner waits for what they would do.
 pub fn without_effect(entries: &Entries, warnings: &mut Vec<Mistake>) {
     let mut relations = Relations { entries, mistakes: warnings };
-    for key in ["kubernetes.config.from", "kubernetes.patches", "kubernetes.manifests", "notify.url", "queue.url", "ledger.url"] {
+    for key in ["queue.url", "ledger.url"] {
         relations.wrong(&[key], format!("{key} has no effect in this version"), "do by hand what it was to do, or remove it");
     }
     if relations.text("center.url").is_some_and(|center| center != "kubernetes") {
@@ -67,6 +70,23 @@ impl<'a> Relations<'a> {
         }
     }
 
+    /// Kubernetes takes one of the two.
+    fn disruption(&mut self) {
+        let (away, stay) = ("kubernetes.disruption.max_unavailable", "kubernetes.disruption.min_available");
+        if self.entry(away).is_some() && self.entry(stay).is_some() {
+            self.wrong(&[stay, away], format!("{away} and {stay} are both set"), "set one of them");
+        }
+    }
+
+    fn commands(&mut self) {
+        if self.entry("scale.to").is_some() && self.text("scale.reset").as_deref() == Some("true") {
+            self.wrong(&["scale.to"], "scale.to and scale.reset are both set".to_string(), "set one of them");
+        }
+        if self.entry("logs.to").is_some() && self.text("logs.follow").as_deref() == Some("true") {
+            self.wrong(&["logs.to"], "logs.to and logs.follow are both set: an archive has an end".to_string(), "set one of them");
+        }
+    }
+
     fn rolling(&mut self) {
         let (surge, unavailable) = ("kubernetes.rolling.max_surge", "kubernetes.rolling.max_unavailable");
         let nothing = |text: Option<String>| text.is_some_and(|text| matches!(text.as_str(), "0" | "0%"));
@@ -87,6 +107,16 @@ impl<'a> Relations<'a> {
                 format!("{timeout} ends before a pod was ready for {seconds} seconds"),
                 "raise the timeout, or lower min_ready_seconds",
             );
+        }
+        for budget in ["image_pull", "unschedulable", "scale_up", "refused", "init"] {
+            let key = format!("kubernetes.rolling.budgets.{budget}");
+            let given = self.entry(&key).and_then(|entry| units::parse_duration(&plain(&entry.value)));
+            if let (Some(given), Some(limit)) = (given, limit)
+                && given > limit
+            {
+                let what = format!("{key} is longer than the whole rollout may take, which is {}", units::format_duration(limit));
+                self.wrong(&[&key], what, "raise kubernetes.rolling.timeout, or lower the budget");
+            }
         }
     }
 
@@ -123,6 +153,10 @@ impl<'a> Relations<'a> {
 
     /// The credentials of one registry must not go to another.
     fn registry(&mut self) {
+        let (certificate, key) = ("registry.client_certificate", "registry.client_key");
+        if self.entry(certificate).is_some() != self.entry(key).is_some() {
+            self.wrong(&[certificate, key], format!("only one of {certificate} and {key} is set"), "set both, or none");
+        }
         let (url, repository) = ("registry.url", "image.repository");
         let (Some(registry), Some(name)) = (self.text(url), self.text(repository)) else { return };
         let hub = |host: &str| if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host }.to_string();
@@ -132,6 +166,15 @@ impl<'a> Relations<'a> {
         {
             let what = format!("{repository} is on {}, but {url} is {registry}", image.registry);
             self.wrong(&[repository, url], what, &format!("write {repository} with {registry}/ in front, or remove one of the two"));
+        }
+    }
+
+    fn notify(&mut self) {
+        if self.entry("notify.secret").is_some() && self.entry("notify.url").is_none() {
+            self.wrong(&["notify.secret"], "notify.secret is set, but not where the message goes".to_string(), "set notify.url");
+        }
+        if self.text("notify.url").is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            self.wrong(&["notify.url"], "notify.url is not an address".to_string(), "write it like https://host.example.test/hook");
         }
     }
 

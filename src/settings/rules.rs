@@ -1,7 +1,7 @@
 //! Rules that the text of a value has to keep, by the `x-kind` of its key.
 
 use super::{coerce::Wrong, host};
-use crate::domain::{reference, reference::ImageReference, units};
+use crate::domain::{image_source::ImageSource, reference, reference::ImageReference, units};
 
 type Checked = Result<String, Wrong>;
 type Rule = (&'static str, fn(&str) -> Checked);
@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
     ("registry", registry),
     ("repository", repository),
     ("image", image),
+    ("image-or-layout", image_or_layout),
     ("tag", tag),
     ("tags", tag),
     ("user", user),
@@ -34,6 +35,9 @@ const RULES: &[Rule] = &[
     ("secret-keys", secret_key),
     ("label-map", label_value),
     ("annotation-map", |text| Ok(text.to_string())),
+    ("metric-map", quantity),
+    ("qualified", qualified),
+    ("archive", archive),
     ("environment", |text| Ok(text.to_string())),
 ];
 
@@ -176,6 +180,13 @@ fn image(text: &str) -> Checked {
     }
 }
 
+fn image_or_layout(text: &str) -> Checked {
+    match text.parse::<ImageSource>() {
+        Ok(_) => Ok(text.to_string()),
+        Err(problem) => wrong(&problem.message, "write it like registry.example.test/team/app:1.0, or oci:path/to/layout"),
+    }
+}
+
 fn tag(text: &str) -> Checked {
     match reference::is_tag(text) {
         true => Ok(text.to_string()),
@@ -267,6 +278,21 @@ fn secret_key(text: &str) -> Checked {
             Ok(text.to_string())
         }
         _ => wrong("this does not name a key of a Secret", "write SECRET/KEY; the value itself stays in the cluster"),
+    }
+}
+
+/// The name of a finalizer.
+fn qualified(text: &str) -> Checked {
+    match is_qualified(text) {
+        true => Ok(text.to_string()),
+        false => wrong("this is not a name that Kubernetes takes", "write it as it stands in the list: PREFIX/NAME"),
+    }
+}
+
+fn archive(text: &str) -> Checked {
+    match [".tar.gz", ".tgz", ".tar.zst"].iter().any(|ending| text.ends_with(ending)) {
+        true => file(text),
+        false => wrong("the archive's form is not known", "let its name end in .tar.gz or .tar.zst"),
     }
 }
 
@@ -373,6 +399,16 @@ mod tests {
     fn credentials_are_no_build_variables() {
         takes("variables", &["SONAR_TOKEN", "DOCKER_HOST"]);
         refuses("variables", &["*", "SONAR_*", "SHIPWAY_REGISTRY_PASSWORD", "KUBECONFIG", "CI_JOB_TOKEN", "PLUGIN_PASSWORD", "A=B"]);
+    }
+
+    #[test]
+    fn names_of_metrics_finalizers_and_archives() {
+        takes("metric-map", &["100", "250m"]);
+        refuses("metric-map", &["many", "0"]);
+        takes("qualified", &["mesh.example.test/drain", "orphan"]);
+        refuses("qualified", &["a b", "/x"]);
+        takes("archive", &["logs.tar.gz", "out/logs.tar.zst", "x.tgz"]);
+        refuses("archive", &["logs.zip", "logs"]);
     }
 
     #[test]

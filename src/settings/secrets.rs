@@ -15,7 +15,11 @@ pub fn all(entries: &Entries, ci: &Ci, host: &Host, variables: &[(String, String
     let mut found: Vec<String> = Vec::new();
     for (path, entry) in entries {
         match result::leaf_of(path).map(|leaf| leaf.secrecy) {
-            Some(Secrecy::Secret) => found.push(plain(&entry.value)),
+            Some(Secrecy::Secret) => {
+                let value = plain(&entry.value);
+                found.extend(parts_of_address(&value));
+                found.push(value);
+            }
             Some(Secrecy::WithCredentials) => found.extend(password(&plain(&entry.value))),
             _ => {}
         }
@@ -42,6 +46,13 @@ pub fn all(entries: &Entries, ci: &Ci, host: &Host, variables: &[(String, String
 
 fn registry_password(ci: &Ci) -> Option<&Secret> {
     Some(&ci.registry.as_ref()?.credentials.as_ref()?.password)
+}
+
+/// An address that is a secret as a whole (a chat's webhook) has its secret in a part of its path or query.
+fn parts_of_address(value: &str) -> Vec<String> {
+    let Some((_, rest)) = value.split_once("://") else { return Vec::new() };
+    let parts = rest.split(['/', '?', '#', '&', '=']).skip(1);
+    parts.filter(|part| part.len() >= 12).map(str::to_string).collect()
 }
 
 /// The password in an address such as `https://user:password@host`.

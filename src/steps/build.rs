@@ -41,7 +41,7 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
     if plan.facts.project.is_none() {
         return Err(Problem::new(Code::NoPom, format!("{} holds no pom.xml", plan.facts.dir.display())));
     }
-    let built = maven::build(&request(plan)?, &run.events).await?;
+    let built = maven::build(&request(run)?, &run.events).await?;
     let mut candidates = Vec::new();
     for artifact in &built.artifacts {
         candidates.push(Candidate {
@@ -62,7 +62,8 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
     Ok(Done::new(Built { application, library, jdk: Some(built.jdk.version) }, summary))
 }
 
-fn request(plan: &Plan) -> Result<maven::Request> {
+fn request(run: &Run) -> Result<maven::Request> {
+    let plan = &run.plan;
     let build = &plan.settings.build;
     Ok(maven::Request {
         dir: plan.facts.dir.clone(),
@@ -74,18 +75,23 @@ fn request(plan: &Plan) -> Result<maven::Request> {
         env: plan.host.maven_env(&build.env),
         user_home: plan.host.maven_home.clone().unwrap_or_else(|| plan.host.temp.join(".m2")),
         jdk_homes: plan.host.java_homes.clone(),
-        repository: repository(plan)?,
+        repository: repository(run)?,
         deploy: plan.deploys,
         skip_existing_release: !plan.is_library(),
         log: plan.report_dir.join("mvn.log"),
     })
 }
 
-fn repository(plan: &Plan) -> Result<Option<maven::Repository>> {
+fn repository(run: &Run) -> Result<Option<maven::Repository>> {
+    let plan = &run.plan;
     let maven = &plan.settings.maven;
     let credentials = match (&maven.username, &maven.password) {
         (Some(username), Some(password)) => Some(Credentials { username: username.clone(), password: password.clone() }),
         (None, None) => None,
+        (Some(_), None) if plan.ci.is_fork() => {
+            run.events.note("the Maven repository is asked without credentials: a fork's merge request gets no secrets");
+            None
+        }
         _ => {
             return Err(
                 Problem::new(Code::SettingMissing, "only one of maven.username and maven.password is set").hint("set both, or none")

@@ -1,6 +1,10 @@
 //! From artifact to build context: taken apart into layers, with a generated Dockerfile, or the user's own.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Job,
@@ -49,11 +53,12 @@ pub(super) async fn run(run: &Run, built: &Built, job: Job) -> Result<Context> {
 
 fn own_context(run: &Run, dockerfile: &str) -> Result<Done<Context>> {
     let root = &run.plan.facts.dir;
-    let path = root.join(dockerfile);
+    // For messages, too: `Dockerfile` reads better than `./Dockerfile`.
+    let path = if root == Path::new(".") { PathBuf::from(dockerfile) } else { root.join(dockerfile) };
     if !path.is_file() {
         return Err(Problem::new(Code::FileUnreadable, format!("image.dockerfile: {} is not there", path.display())));
     }
-    let dir = root.join(run.plan.settings.image.context.as_deref().unwrap_or("."));
+    let dir = run.plan.settings.image.context.as_ref().map_or_else(|| root.clone(), |context| root.join(context));
     if !dir.is_dir() {
         return Err(Problem::new(Code::FileUnreadable, format!("image.context: {} is no folder", dir.display())));
     }
@@ -76,7 +81,7 @@ fn staged_context(run: &Run, built: &Built) -> Result<Done<Context>> {
 pub(super) fn recipe(plan: &Plan, application: Option<&Application>, compiled_with: Option<u32>) -> Result<Recipe> {
     let version = plan.target.tag.clone().unwrap_or_default();
     Ok(Recipe {
-        base: plan.base(compiled_with)?,
+        base: plan.base(compiled_with, application.and_then(|application| application.java))?,
         port: plan.port(application),
         jvm: plan.settings.image.jvm.clone(),
         args: plan.settings.image.args.clone(),

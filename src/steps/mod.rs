@@ -3,18 +3,32 @@
 mod access;
 mod build;
 mod checkout;
+mod config;
+mod custom;
 mod dockerfile;
+mod engine;
+mod errand;
 mod image;
+mod init;
+mod logs;
+mod origin;
 mod preview;
 mod publish;
+mod rebase;
 mod rollback;
 mod run;
+mod tell;
 
 pub use self::{
     access::{connect, registry_client},
     checkout::checkout,
+    errand::cluster_for,
+    init::{settings_file, write_settings},
+    logs::{Archived, archive_logs},
+    origin::find_origin,
     preview::{Preview, preview},
     run::{Done, Run, cancelled},
+    tell::Teller,
 };
 use crate::domain::problem::Result;
 
@@ -33,6 +47,14 @@ pub enum Job {
     Publish,
     /// An earlier revision to the cluster.
     Rollback,
+    /// New pods of the same revision.
+    Restart,
+    /// Another number of pods.
+    Scale,
+    /// Out of the cluster.
+    Remove,
+    /// A ready image onto a new base.
+    Rebase,
 }
 
 impl Job {
@@ -44,38 +66,50 @@ impl Job {
             Job::Image => "image",
             Job::Publish => "publish",
             Job::Rollback => "rollback",
+            Job::Restart => "restart",
+            Job::Scale => "scale",
+            Job::Remove => "remove",
+            Job::Rebase => "rebase",
         }
     }
 
     /// Whether the job needs the source at all.
     pub fn builds(self) -> bool {
-        !matches!(self, Job::Publish | Job::Rollback)
+        matches!(self, Job::Run | Job::Build | Job::Dockerfile | Job::Image)
     }
 }
 
-/// Does a job, step by step.
+/// Does a job, step by step; each step's state is kept apart from the others', or one run would need more stack than a thread has.
 pub async fn execute(job: Job, run: &Run) -> Result<()> {
     match job {
-        Job::Rollback => return rollback::run(run).await,
-        Job::Publish => return publish::run(run, &image::ready(run).await?).await,
-        Job::Run if run.plan.ready_image.is_some() => return publish::run(run, &image::ready(run).await?).await,
+        Job::Rollback => return Box::pin(rollback::run(run)).await,
+        Job::Restart => return Box::pin(errand::restart(run)).await,
+        Job::Scale => return Box::pin(errand::scale(run)).await,
+        Job::Remove => return Box::pin(errand::remove(run)).await,
+        Job::Rebase => return Box::pin(rebase::run(run)).await,
+        Job::Publish => return Box::pin(publish::run(run, &Box::pin(image::ready(run)).await?)).await,
+        Job::Run if run.plan.has_ready_image() => return Box::pin(publish::run(run, &Box::pin(image::ready(run)).await?)).await,
+        Job::Image if run.plan.ready_layout.is_some() => return Box::pin(image::ready(run)).await.map(|_| ()),
         _ => {}
     }
     if job == Job::Run {
-        publish::foresee(run).await?;
+        Box::pin(publish::foresee(run)).await?;
     }
-    checkout::tell(run).await?;
-    let built = build::run(run).await?;
+    if matches!(job, Job::Run | Job::Image) {
+        Box::pin(image::foresee(run)).await?;
+    }
+    Box::pin(checkout::tell(run)).await?;
+    let built = Box::pin(build::run(run)).await?;
     if job == Job::Build || built.library {
         return Ok(());
     }
-    let context = dockerfile::run(run, &built, job).await?;
+    let context = Box::pin(dockerfile::run(run, &built, job)).await?;
     if job == Job::Dockerfile {
         return Ok(());
     }
-    let image = image::run(run, &context, built).await?;
+    let image = Box::pin(image::run(run, &context, built)).await?;
     if job == Job::Image {
         return Ok(());
     }
-    publish::run(run, &image).await
+    Box::pin(publish::run(run, &image)).await
 }

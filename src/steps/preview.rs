@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{access::connect, dockerfile, publish};
+use super::{access::connect, config, custom, dockerfile, publish};
 use crate::{
     cluster,
     domain::{
         application::{Application, Form, ImageFacts},
-        dockerfile::generate::{Generate, generate},
         problem::{Problem, Result},
+        workload::Workload,
     },
     image,
     plan::{Plan, Publish},
@@ -36,14 +36,15 @@ pub async fn preview(plan: &Plan) -> Result<Preview> {
     }
     let built = last_artifact(plan);
     let application = built.clone().or_else(|| expected_application(plan));
-    let dockerfile = match (&plan.ready_image, &plan.settings.image.dockerfile) {
-        (Some(_), _) => None,
-        (None, Some(own)) => Some(read(&plan.facts.dir.join(own))?),
-        (None, None) => Some(generated(plan, built.as_ref(), application.as_ref())?),
+    let dockerfile = match (plan.has_ready_image(), &plan.settings.image.dockerfile) {
+        (true, _) => None,
+        (false, Some(own)) => Some(read(&plan.facts.dir.join(own))?),
+        (false, None) => Some(generated(plan, built.as_ref(), application.as_ref())?),
     };
     let image = plan.ready_image.as_ref().unwrap_or(&plan.target);
     let version = image.tag.clone().unwrap_or_default();
     let workload = plan.workload(image, &version, application.as_ref(), &ImageFacts::default());
+    let workload = Workload { custom: custom::read(plan)?, config: config::read(plan)?, ..workload };
     let manifests = publish::render(&workload)?;
     let diff = match plan.publish {
         Publish::Cluster => {
@@ -52,7 +53,7 @@ pub async fn preview(plan: &Plan) -> Result<Preview> {
         }
         _ => None,
     };
-    Ok(Preview { dockerfile, manifests: Some(manifests), diff, expected: built.is_none() && plan.ready_image.is_none() })
+    Ok(Preview { dockerfile, manifests: Some(manifests), diff, expected: built.is_none() && !plan.has_ready_image() })
 }
 
 fn generated(plan: &Plan, built: Option<&Application>, application: Option<&Application>) -> Result<String> {
@@ -61,22 +62,8 @@ fn generated(plan: &Plan, built: Option<&Application>, application: Option<&Appl
         let folder = tempfile::tempdir_in(&plan.host.temp).map_err(|error| Problem::io("make a folder in", &plan.host.temp, &error))?;
         return read(&image::stage(built, &recipe, folder.path())?.dockerfile);
     }
-    let expected = generate(&Generate {
-        base: recipe.base.to_string(),
-        labels: &recipe.labels,
-        workdir: "/app",
-        copies: vec!["dependencies".to_string(), "application".to_string()],
-        env: &recipe.env,
-        port: recipe.port,
-        user: &recipe.user,
-        entrypoint: ["java".to_string()]
-            .into_iter()
-            .chain(recipe.jvm.iter().cloned())
-            .chain(["-jar".to_string(), "/app/app.jar".to_string()])
-            .collect(),
-        args: &recipe.args,
-    })?;
-    Ok(expected.to_string())
+    let form = application.map_or(Form::Jar { class_path: Vec::new() }, |application| application.form.clone());
+    image::expected_dockerfile(&form, &recipe)
 }
 
 fn read(path: &Path) -> Result<String> {

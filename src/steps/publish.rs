@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    access::connect,
+    config, custom,
     image::Published,
     run::{Done, Run},
 };
@@ -16,11 +16,17 @@ use crate::{
     report,
 };
 
-/// Reads the kubeconfig before the long part of a run: a wrong context or path must not be found out after build and push. The API
-/// server is not asked.
+/// Reads the kubeconfig and the user's manifests before the long part of a run: a wrong context, path or document must not be found out
+/// after build and push. The API server is not asked.
 pub(super) async fn foresee(run: &Run) -> Result<()> {
     if run.plan.publish == Publish::Cluster && !run.plan.is_library() {
-        connect(&run.plan).await?;
+        run.cluster().await?;
+    }
+    if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {
+        custom::read(&run.plan)?;
+    }
+    if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {
+        config::foresee(&run.plan)?;
     }
     Ok(())
 }
@@ -28,11 +34,13 @@ pub(super) async fn foresee(run: &Run) -> Result<()> {
 pub(super) async fn run(run: &Run, image: &Published) -> Result<()> {
     let version = image.reference.tag.clone().unwrap_or_else(|| image.digest.short().to_string());
     let workload = run.plan.workload(&image.by_digest(), &version, image.application.as_ref(), &image.facts);
+    let config = if matches!(run.plan.publish, Publish::No { .. }) { None } else { config::read(&run.plan)? };
+    let workload = Workload { custom: custom::read(&run.plan)?, config, ..workload };
     let manifests = render(&workload)?;
     run.attach(|attachments| attachments.manifests = Some(manifests));
     run.watched_step(Step::Publish, async {
         match &run.plan.publish {
-            Publish::Cluster => to_cluster(run, workload).await,
+            Publish::Cluster => Box::pin(to_cluster(run, workload)).await,
             Publish::Render { missing } => {
                 let file = run.plan.report_dir.join("manifests.yaml");
                 run.recorder.record(|draft| draft.not_done(not_published(missing, &file)));
@@ -67,8 +75,8 @@ fn not_published(missing: &str, file: &Path) -> report::NotDone {
 async fn to_cluster(run: &Run, workload: Workload) -> Result<Done<()>> {
     let plan = &run.plan;
     let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
-    let cluster = connect(plan).await?;
-    let released = cluster.publish(&request(plan, workload), &run.events, &run.cancel).await?;
+    let cluster = run.cluster().await?;
+    let released = Box::pin(cluster.publish(&request(plan, workload), &run.events, &run.cancel)).await?;
     let summary = format!("{name} in {namespace} is up: revision {}, {} pods", released.revision, released.replicas);
     run.released(&namespace, &name, &released);
     Ok(Done::new((), summary))
@@ -91,6 +99,8 @@ pub(super) fn request(plan: &Plan, workload: Workload) -> cluster::Publish {
         lock_ttl: plan.settings.lock.ttl,
         holder: plan.holder(),
         evidence: plan.report_dir.join("pods"),
+        back_timeout: plan.settings.rollback.timeout,
+        history: plan.settings.kubernetes.history,
         workload,
     }
 }

@@ -6,10 +6,12 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::access::connect;
 use crate::{
-    cluster,
+    cluster::{self, Cluster},
     domain::{
         event::{Event, Events},
         problem::{Code, Problem, Result},
@@ -31,6 +33,10 @@ pub struct Run {
     pub registry: registry::Client,
     /// What the report shows beside itself.
     pub attachments: Mutex<Attachments>,
+    /// What the target's repository was seen to hold before the build.
+    pub look: Mutex<Option<registry::Look>>,
+    /// The connection, made once: a kubeconfig is read and its credential plugin is asked only when it has to be.
+    pub cluster: OnceCell<Cluster>,
 }
 
 /// What a step made, and what it says of itself.
@@ -53,6 +59,11 @@ impl<T> Done<T> {
 }
 
 impl Run {
+    /// The connection to the cluster that the settings name.
+    pub(super) async fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.get_or_try_init(|| connect(&self.plan)).await
+    }
+
     pub(super) fn attach(&self, set: impl FnOnce(&mut Attachments)) {
         set(&mut self.attachments.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -62,6 +73,11 @@ impl Run {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the target's repository was seen to hold before the build.
+    pub(super) fn look(&self) -> Option<registry::Look> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Records what runs on the cluster now.
     pub(super) fn released(&self, namespace: &str, name: &str, released: &cluster::Released) {
         let release = report::Release {
@@ -69,6 +85,7 @@ impl Run {
             name: name.to_string(),
             revision: released.revision,
             previous: released.previous,
+            restores: released.restores,
             replicas: released.replicas,
         };
         self.recorder.record(|draft| draft.release(release, released.url.clone()));
@@ -83,12 +100,12 @@ impl Run {
                 () = self.cancel.cancelled() => Err(cancelled(step.name())),
             }
         };
-        self.watched_step(step, cancellable).await
+        self.watched_step(step, Box::pin(cancellable)).await
     }
 
     /// A step that sees to its own end when the run is cancelled.
     pub(super) async fn watched_step<T>(&self, step: Step, work: impl Future<Output = Result<Done<T>>>) -> Result<T> {
-        record(&self.events, step, work).await
+        record(&self.events, step, Box::pin(work)).await
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::support::{fixture, lab::lab};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_publisher_may_act_in_its_namespace_only() {
@@ -15,6 +17,18 @@ async fn a_publisher_may_act_in_its_namespace_only() {
     assert!(pods(&namespace.name).list(&ListParams::default()).await.unwrap().items.is_empty());
     let refused = pods("default").list(&ListParams::default()).await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
+}
+
+#[tokio::test]
+async fn pods_of_a_pretended_namespace_run_nowhere() {
+    let namespace = lab().pretended_namespace("pretended pods").await;
+    let pods = Api::<Pod>::namespaced(lab().client().await, &namespace.name);
+    let pod = serde_json::json!({"metadata": {"name": "some"}, "spec": {"containers": [{"name": "app", "image": "nowhere.test/app:1"}]}});
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let ready = kube::runtime::wait::conditions::is_pod_running();
+    let running = tokio::time::timeout(Duration::from_secs(20), await_condition(pods.clone(), "some", ready));
+    let pod = running.await.expect("a pretended pod does not run").unwrap().unwrap();
+    assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some(lab().pretended_node().as_str()));
 }
 
 #[test]

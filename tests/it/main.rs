@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod dependencies;
+mod docs;
+mod examples;
+mod forge;
 mod git;
 mod house;
 mod image;

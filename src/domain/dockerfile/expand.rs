@@ -20,7 +20,15 @@ impl Default for Scope {
 impl Scope {
     /// The word's value: variables replaced, quotes and escapes taken away. The error says what is wrong with it.
     pub fn expand(&self, word: &Word) -> Result<String, String> {
-        let mut reader = Reader { chars: word.0.chars().collect(), at: 0, scope: self };
+        let mut reader = Reader { chars: word.0.chars().collect(), at: 0, scope: self, quotes: true };
+        reader.until(&[]).map(|(text, _)| text)
+    }
+
+    /// A text with its variables replaced; quotes are nothing special in it.
+    pub fn expand_text(&self, text: &str) -> Result<String, String> {
+        // Here-documents are escaped by a backslash, whatever the directive says.
+        let scope = Scope { escape: '\\', ..self.clone() };
+        let mut reader = Reader { chars: text.chars().collect(), at: 0, scope: &scope, quotes: false };
         reader.until(&[]).map(|(text, _)| text)
     }
 }
@@ -29,6 +37,8 @@ struct Reader<'a> {
     chars: Vec<char>,
     at: usize,
     scope: &'a Scope,
+    /// Whether quotes are taken away.
+    quotes: bool,
 }
 
 impl Reader<'_> {
@@ -48,8 +58,8 @@ impl Reader<'_> {
         while let Some(c) = self.next() {
             match c {
                 c if ends.contains(&c) => return Ok((out, Some(c))),
-                '\'' => out.push_str(&self.single_quoted()?),
-                '"' => out.push_str(&self.double_quoted()?),
+                '\'' if self.quotes => out.push_str(&self.single_quoted()?),
+                '"' if self.quotes => out.push_str(&self.double_quoted()?),
                 '$' => out.push_str(&self.variable()?),
                 c if c == self.scope.escape => out.push(self.next().unwrap_or(c)),
                 c => out.push(c),
@@ -59,6 +69,22 @@ impl Reader<'_> {
             [] => Ok((out, None)),
             _ => Err("a } is missing at the end".to_string()),
         }
+    }
+
+    /// As `until`, for a pattern: what is escaped or quoted in it stays literal.
+    fn pattern(&mut self, ends: &[char]) -> Result<(String, Option<char>), String> {
+        let mut out = String::new();
+        while let Some(c) = self.next() {
+            match c {
+                c if ends.contains(&c) => return Ok((out, Some(c))),
+                '\'' => out.push_str(&literal(&self.single_quoted()?)),
+                '"' => out.push_str(&literal(&self.double_quoted()?)),
+                '$' => out.push_str(&self.variable()?),
+                c if c == self.scope.escape => out.push_str(&literal(&self.next().unwrap_or(c).to_string())),
+                c => out.push(c),
+            }
+        }
+        Err("a } is missing at the end".to_string())
     }
 
     fn single_quoted(&mut self) -> Result<String, String> {
@@ -125,7 +151,7 @@ impl Reader<'_> {
             Some(side @ ('#' | '%')) => {
                 let longest = self.peek() == Some(side);
                 self.at += usize::from(longest);
-                let (pattern, _) = self.until(&['}'])?;
+                let (pattern, _) = self.pattern(&['}'])?;
                 Ok(strip(&value.unwrap_or_default(), &pattern, side == '#', longest))
             }
             Some('/') => self.replace(&value.unwrap_or_default()),
@@ -147,10 +173,15 @@ impl Reader<'_> {
     fn replace(&mut self, value: &str) -> Result<String, String> {
         let all = self.peek() == Some('/');
         self.at += usize::from(all);
-        let (from, end) = self.until(&['/', '}'])?;
+        let (from, end) = self.pattern(&['/', '}'])?;
         let to = if end == Some('/') { self.until(&['}'])?.0 } else { String::new() };
         Ok(substitute(value, &from, &to, all))
     }
+}
+
+/// A pattern that matches the text alone.
+fn literal(text: &str) -> String {
+    text.chars().flat_map(|c| matches!(c, '*' | '?' | '\\').then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// Removes the shortest or longest prefix (or suffix) that the pattern matches.
@@ -200,7 +231,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let variables = [("a", "one"), ("empty", ""), ("path", "/x/y/z.tar.gz"), ("B_1", "two")];
+        let variables = [("a", "one"), ("empty", ""), ("path", "/x/y/z.tar.gz"), ("B_1", "two"), ("stars", "*b*c")];
         let scope = Scope { variables: variables.map(|(k, v)| (k.to_string(), v.to_string())).into(), escape: '\\' };
         assert_eq!(scope.expand(&Word(text.to_string())).unwrap(), expected, "{text}");
     }
@@ -226,6 +257,12 @@ mod tests {
     }
 
     #[test]
+    fn texts_keep_their_quotes() {
+        let scope = Scope { variables: [("a".to_string(), "one".to_string())].into(), escape: '`' };
+        assert_eq!(scope.expand_text("\"$a\" '${a:-x}' \\$a\n").unwrap(), "\"one\" 'one' $a\n");
+    }
+
+    #[test]
     fn modifiers() {
         for (text, expected) in [
             ("${none:-$a}", "one"),
@@ -241,6 +278,10 @@ mod tests {
             ("${path##*/}", "z.tar.gz"),
             ("${path%.*}", "/x/y/z.tar"),
             ("${path%%.*}", "/x/y/z"),
+            ("${stars#\\*}", "b*c"),
+            ("${stars#'*b'}", "*c"),
+            ("${stars//\\*/-}", "-b-c"),
+            ("${stars##[*]}", "*b*c"),
             ("${path/x/_}", "/_/y/z.tar.gz"),
             ("${path//\\//-}", "-x-y-z.tar.gz"),
             ("${none:-\"a }b\"}", "a }b"),

@@ -51,7 +51,7 @@ pub fn generate(what: &Generate<'_>) -> Result<Dockerfile> {
         instructions.push(Instruction::Cmd(Command::Exec(what.args.to_vec())));
     }
     let lines = instructions.into_iter().enumerate().map(|(index, instruction)| Line { number: index + 1, instruction });
-    Ok(Dockerfile { escape: '\\', lines: lines.collect() })
+    Ok(Dockerfile { escape: '\\', syntax: None, lines: lines.collect() })
 }
 
 impl Word {

@@ -1,8 +1,10 @@
 //! A Dockerfile as typed instructions (Dockerfile reference, docs.docker.com/reference/dockerfile): parsed, expanded, rendered,
 //! and generated. Pure: nothing is read, and nothing is run.
 
+pub mod coverage;
 pub mod expand;
 pub mod generate;
+mod heredoc;
 pub mod ignore;
 mod lexer;
 pub mod parse;
@@ -10,7 +12,9 @@ pub mod pattern;
 pub mod render;
 pub mod stages;
 
+pub use coverage::{Uncovered, Why, uncovered};
 pub use expand::Scope;
+pub use heredoc::Document;
 pub use parse::parse;
 
 /// A parsed Dockerfile.
@@ -18,6 +22,8 @@ pub use parse::parse;
 pub struct Dockerfile {
     /// Escape character of the parser directive, `\` or a backtick.
     pub escape: char,
+    /// What the directive `syntax` asks for: the frontend that the file is written for.
+    pub syntax: Option<String>,
     pub lines: Vec<Line>,
 }
 
@@ -57,7 +63,7 @@ pub enum Instruction {
     Maintainer(String),
     /// Kept as written: no engine of ours runs it.
     Run(String),
-    /// Kept as written.
+    /// A trigger for the images that are built on this one, kept as written.
     OnBuild(String),
 }
 
@@ -65,6 +71,8 @@ pub enum Instruction {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transfer {
     pub sources: Vec<Word>,
+    /// Here-documents, which are copied as files of their names.
+    pub documents: Vec<Document>,
     pub target: Word,
     pub from: Option<Word>,
     pub chown: Option<Word>,

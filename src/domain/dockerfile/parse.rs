@@ -1,20 +1,25 @@
 //! From the text of a Dockerfile to typed instructions.
 
 use super::{
-    Command, Dockerfile, Healthcheck, Instruction, Line, Transfer, Word,
-    lexer::{Quotes, directives, go_duration, logical_lines, split_words},
+    Command, Dockerfile, Healthcheck, Instruction, Line, Transfer, Word, heredoc,
+    lexer::{Logical, Quotes, directives, go_duration, logical_lines, split_words, take_flags},
 };
-use crate::domain::problem::{Code, Problem, Result};
+use crate::domain::problem::{Code, EvidenceKind, Problem, Result};
 
 /// Parses a Dockerfile; `file` is its name for messages, which read `file:line: …`.
 pub fn parse(text: &str, file: &str) -> Result<Dockerfile> {
     let text = text.trim_start_matches('\u{feff}');
-    let escape = directives(text, file)?;
+    let directives = directives(text, file)?;
+    let escape = directives.escape;
     let mut lines: Vec<Line> = Vec::new();
     let mut in_stage = false;
-    for (number, logical) in logical_lines(text, escape) {
+    let logical = logical_lines(text, escape).map_err(|(number, end)| {
+        Place { file, number, escape }.invalid(format!("a here-document does not end: a line with {end} alone is missing"))
+    })?;
+    for logical in logical {
+        let number = logical.number;
         let place = Place { file, number, escape };
-        let instruction = place.instruction(&logical)?;
+        let instruction = place.instruction(&logical).map_err(|problem| place.with_text(problem, &logical.text))?;
         in_stage |= matches!(instruction, Instruction::From { .. });
         if !in_stage && !matches!(instruction, Instruction::Arg(_)) {
             return Err(place.invalid(format!("{} stands before FROM", instruction.keyword())));
@@ -24,8 +29,11 @@ pub fn parse(text: &str, file: &str) -> Result<Dockerfile> {
     if !in_stage {
         return Err(Problem::new(Code::DockerfileInvalid, format!("{file} has no FROM")).hint("begin it with FROM and the base image"));
     }
-    Ok(Dockerfile { escape, lines })
+    Ok(Dockerfile { escape, syntax: directives.syntax, lines })
 }
+
+/// Health checks cannot follow each other faster, nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
 
 /// Where an instruction stands, for messages.
 struct Place<'a> {
@@ -39,17 +47,14 @@ impl Place<'_> {
         Problem::new(Code::DockerfileInvalid, format!("{}:{}: {why}", self.file, self.number))
     }
 
-    fn instruction(&self, line: &str) -> Result<Instruction> {
-        let line = line.trim();
+    fn with_text(&self, problem: Problem, text: &str) -> Problem {
+        problem.evidence(EvidenceKind::Log, format!("{}:{}", self.file, self.number), text)
+    }
+
+    fn instruction(&self, logical: &Logical) -> Result<Instruction> {
+        let line = logical.text.trim();
         let (keyword, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let (keyword, rest) = (keyword.to_ascii_uppercase(), rest.trim());
-        if matches!(keyword.as_str(), "COPY" | "ADD" | "RUN") && rest.split_whitespace().any(is_heredoc) {
-            return Err(Problem::new(
-                Code::DockerfileUnsupported,
-                format!("{}:{}: {keyword} with a here-document is not supported", self.file, self.number),
-            )
-            .hint("put the text into a file of the context and COPY it"));
-        }
         if rest.is_empty() {
             let known = format!("{keyword} needs an argument");
             return Err(self.invalid(if is_keyword(&keyword) { known } else { format!("{keyword} is no instruction") }));
@@ -59,32 +64,30 @@ impl Place<'_> {
             "ARG" => Instruction::Arg(self.arguments(rest)?),
             "ENV" => Instruction::Env(self.pairs(rest, "ENV")?),
             "LABEL" => Instruction::Label(self.pairs(rest, "LABEL")?),
-            "COPY" => Instruction::Copy(self.transfer(rest, "COPY")?),
-            "ADD" => Instruction::Add(self.transfer(rest, "ADD")?),
+            "COPY" => Instruction::Copy(self.transfer(rest, logical, "COPY")?),
+            "ADD" => Instruction::Add(self.transfer(rest, logical, "ADD")?),
             "WORKDIR" => Instruction::Workdir(Word(rest.to_string())),
             "USER" => Instruction::User(self.single(rest, "USER")?),
             "EXPOSE" => Instruction::Expose(blank_separated(rest)),
-            "VOLUME" => {
-                Instruction::Volume(exec_form(rest).map_or_else(|| blank_separated(rest), |words| words.into_iter().map(Word).collect()))
-            }
+            "VOLUME" => Instruction::Volume(self.list(rest)?),
             "STOPSIGNAL" => Instruction::StopSignal(self.single(rest, "STOPSIGNAL")?),
-            "ENTRYPOINT" => Instruction::Entrypoint(command(rest)),
-            "CMD" => Instruction::Cmd(command(rest)),
-            "SHELL" => Instruction::Shell(exec_form(rest).ok_or_else(|| self.invalid("SHELL needs the JSON form: [\"/bin/sh\", \"-c\"]"))?),
+            "ENTRYPOINT" => Instruction::Entrypoint(self.command(rest)?),
+            "CMD" => Instruction::Cmd(self.command(rest)?),
+            "SHELL" => Instruction::Shell(self.shell(rest)?),
             "HEALTHCHECK" => Instruction::Healthcheck(self.healthcheck(rest)?),
             "MAINTAINER" => Instruction::Maintainer(rest.to_string()),
-            "RUN" => Instruction::Run(rest.to_string()),
-            "ONBUILD" => Instruction::OnBuild(rest.to_string()),
+            "RUN" => Instruction::Run(with_documents(rest, logical)),
+            "ONBUILD" => Instruction::OnBuild(self.trigger(rest, logical)?),
             _ => return Err(self.invalid(format!("{keyword} is no instruction"))),
         })
     }
 
     fn from(&self, rest: &str) -> Result<Instruction> {
-        let (flags, rest) = take_flags(rest);
+        let (flags, rest) = take_flags(rest, self.escape);
         let mut platform = None;
         for (name, value) in flags {
-            match (name, value) {
-                ("platform", Some(value)) => platform = Some(Word(value.to_string())),
+            match (name.as_str(), value) {
+                ("platform", Some(value)) => platform = Some(Word(value)),
                 _ => return Err(self.invalid(format!("FROM has no flag --{name}"))),
             }
         }
@@ -150,28 +153,65 @@ impl Place<'_> {
         out
     }
 
-    fn transfer(&self, rest: &str, keyword: &str) -> Result<Transfer> {
-        let (flags, rest) = take_flags(rest);
+    fn transfer(&self, rest: &str, logical: &Logical, keyword: &str) -> Result<Transfer> {
+        let (flags, rest) = take_flags(rest, self.escape);
         let mut transfer = Transfer::default();
         for (name, value) in flags {
-            let word = value.map(|value| Word(value.to_string()));
-            match (name, word) {
+            let word = value.clone().map(Word);
+            match (name.as_str(), word) {
                 ("from", Some(word)) if keyword == "COPY" => transfer.from = Some(word),
                 ("chown", Some(word)) => transfer.chown = Some(word),
                 ("chmod", Some(word)) => transfer.chmod = Some(word),
                 ("exclude", Some(word)) => transfer.exclude.push(word),
                 ("link", None) => transfer.link = true,
                 ("link", Some(word)) => transfer.link = word.0 == "true",
-                ("parents" | "checksum" | "keep-git-dir" | "unpack", value) => {
-                    transfer.other_flags.push(value.map_or_else(|| name.to_string(), |value| format!("{name}={value}")));
+                ("parents" | "checksum" | "keep-git-dir" | "unpack", _) => {
+                    transfer.other_flags.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
                 }
                 _ => return Err(self.invalid(format!("{keyword} has no flag --{name}, or it lacks its value"))),
             }
         }
-        let mut words = exec_form(rest).map_or_else(|| blank_separated(rest), |words| words.into_iter().map(Word).collect());
-        match words.pop() {
-            Some(target) if !words.is_empty() => Ok(Transfer { sources: words, target, ..transfer }),
-            _ => Err(self.invalid(format!("{keyword} needs a source and a target"))),
+        let mut words = self.list(rest)?;
+        let Some(target) = words.pop().filter(|_| !words.is_empty()) else {
+            return Err(self.invalid(format!("{keyword} needs a source and a target")));
+        };
+        if heredoc::begin(&target.0).is_some() {
+            return Err(self.invalid(format!("the target of {keyword} cannot be a here-document")));
+        }
+        words.retain(|word| heredoc::begin(&word.0).is_none());
+        Ok(Transfer { sources: words, target, documents: logical.documents.clone(), ..transfer })
+    }
+
+    /// Words in the JSON form, or with blanks in between.
+    fn list(&self, text: &str) -> Result<Vec<Word>> {
+        Ok(self.exec_form(text)?.map_or_else(|| blank_separated(text), |words| words.into_iter().map(Word).collect()))
+    }
+
+    fn command(&self, text: &str) -> Result<Command> {
+        Ok(self.exec_form(text)?.map_or_else(|| Command::Shell(text.to_string()), Command::Exec))
+    }
+
+    /// The exec form is a JSON list of strings; what is no JSON is the shell form, as in Docker.
+    fn exec_form(&self, text: &str) -> Result<Option<Vec<String>>> {
+        let list: Option<Vec<serde_json::Value>> = text.starts_with('[').then(|| serde_json::from_str(text).ok()).flatten();
+        let words = list.map(|list| list.iter().map(|word| word.as_str().map(str::to_string)).collect::<Option<Vec<String>>>());
+        match words {
+            Some(None) => Err(self.invalid(format!("{text} has something else than strings: put each word in double quotes"))),
+            words => Ok(words.flatten()),
+        }
+    }
+
+    fn shell(&self, rest: &str) -> Result<Vec<String>> {
+        let words = self.exec_form(rest)?.filter(|words| !words.is_empty());
+        words.ok_or_else(|| self.invalid("SHELL needs the JSON form: [\"/bin/sh\", \"-c\"]"))
+    }
+
+    fn trigger(&self, rest: &str, logical: &Logical) -> Result<String> {
+        let keyword = rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        match keyword.as_str() {
+            "ONBUILD" | "FROM" | "MAINTAINER" => Err(self.invalid(format!("{keyword} cannot be a trigger of ONBUILD"))),
+            _ if !is_keyword(&keyword) => Err(self.invalid(format!("{keyword} is no instruction"))),
+            _ => Ok(with_documents(rest, logical)),
         }
     }
 
@@ -183,7 +223,7 @@ impl Place<'_> {
     }
 
     fn healthcheck(&self, rest: &str) -> Result<Healthcheck> {
-        let (flags, rest) = take_flags(rest);
+        let (flags, rest) = take_flags(rest, self.escape);
         let (kind, test) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         if kind.eq_ignore_ascii_case("none") && flags.is_empty() && test.is_empty() {
             return Ok(Healthcheck::None);
@@ -194,8 +234,11 @@ impl Place<'_> {
         let (mut interval, mut timeout, mut start_period, mut start_interval, mut retries) = (None, None, None, None, None);
         for (name, value) in flags {
             let value = value.unwrap_or_default();
-            let duration = || go_duration(value).ok_or_else(|| self.invalid(format!("--{name}={value} is no duration, such as 30s")));
-            match name {
+            let duration = || {
+                let found = go_duration(&value).filter(|nanoseconds| *nanoseconds == 0 || *nanoseconds >= MILLISECOND);
+                found.ok_or_else(|| self.invalid(format!("--{name}={value} is no duration of 1ms or more, such as 30s")))
+            };
+            match name.as_str() {
                 "interval" => interval = Some(duration()?),
                 "timeout" => timeout = Some(duration()?),
                 "start-period" => start_period = Some(duration()?),
@@ -204,7 +247,7 @@ impl Place<'_> {
                 _ => return Err(self.invalid(format!("HEALTHCHECK has no flag --{name}"))),
             }
         }
-        Ok(Healthcheck::Check { command: command(test.trim()), interval, timeout, start_period, start_interval, retries })
+        Ok(Healthcheck::Check { command: self.command(test.trim())?, interval, timeout, start_period, start_interval, retries })
     }
 }
 
@@ -218,45 +261,20 @@ fn is_keyword(text: &str) -> bool {
     known.split(' ').any(|keyword| keyword == text)
 }
 
-fn is_heredoc(word: &str) -> bool {
-    let Some(rest) = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<") else { return false };
-    let name = rest.strip_prefix('-').unwrap_or(rest).trim_matches(['"', '\'']);
-    is_variable(name)
-}
-
-type Flag<'a> = (&'a str, Option<&'a str>);
-
-/// The `--name[=value]` words at the front.
-fn take_flags(text: &str) -> (Vec<Flag<'_>>, &str) {
-    let mut flags = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(flag) = rest.strip_prefix("--") {
-        let (word, after) = flag.split_once(char::is_whitespace).unwrap_or((flag, ""));
-        flags.push(word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value))));
-        rest = after.trim_start();
-    }
-    (flags, rest)
+/// An instruction with the here-documents that follow it, as it is written.
+fn with_documents(rest: &str, logical: &Logical) -> String {
+    let documents = logical.documents.iter().map(|document| format!("\n{}{}", document.content, document.name));
+    format!("{rest}{}", documents.collect::<String>())
 }
 
 fn blank_separated(text: &str) -> Vec<Word> {
     text.split_whitespace().map(|word| Word(word.to_string())).collect()
 }
 
-/// The exec form is a JSON list of strings; what is not one is the shell form, as in Docker.
-fn exec_form(text: &str) -> Option<Vec<String>> {
-    if !text.starts_with('[') {
-        return None;
-    }
-    serde_json::from_str(text).ok()
-}
-
-fn command(text: &str) -> Command {
-    exec_form(text).map_or_else(|| Command::Shell(text.to_string()), Command::Exec)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::dockerfile::Document;
 
     fn lines(text: &str) -> Vec<(usize, Instruction)> {
         parse(text, "Dockerfile").unwrap().lines.into_iter().map(|line| (line.number, line.instruction)).collect()
@@ -319,10 +337,39 @@ mod tests {
     }
 
     #[test]
+    fn flags_may_be_quoted() {
+        let expected = Transfer {
+            sources: vec![word("a")],
+            target: word("b"),
+            chown: Some(word("x y")),
+            exclude: vec![word("*.md")],
+            ..Transfer::default()
+        };
+        assert_eq!(one("COPY --chown=\"x y\" --exclude='*.md' -- a b"), Instruction::Copy(expected));
+    }
+
+    #[test]
+    fn here_documents_belong_to_their_instruction() {
+        let found = lines("FROM x\nCOPY --chmod=600 <<EOF a <<-\"E\" /x/\nFROM $y\nEOF\n\tz\nE\nRUN <<A\nUSER 1\nA\nUSER 2\n");
+        let document = |name: &str, expands, content: &str| Document { name: name.to_string(), expands, content: content.to_string() };
+        let expected = Transfer {
+            sources: vec![word("a")],
+            documents: vec![document("EOF", true, "FROM $y\n"), document("E", false, "z\n")],
+            target: word("/x/"),
+            chmod: Some(word("600")),
+            ..Transfer::default()
+        };
+        assert_eq!(found[1], (2, Instruction::Copy(expected)));
+        assert_eq!(found[2], (7, Instruction::Run("<<A\nUSER 1\nA".to_string())));
+        assert_eq!(found[3], (10, Instruction::User(word("2"))));
+    }
+
+    #[test]
     fn what_is_rendered_parses_to_the_same() {
         let text = "ARG V=1\nFROM --platform=$P a:$V AS b\nENV a b  \"c  d\"\nLABEL x=\"y\\\"\"\nCOPY --chown=1 --chmod=755 --link a b/ c/\n\
                     ADD [\"a b\", \"c\"]\nVOLUME /v\nSHELL [\"a\"]\nHEALTHCHECK --interval=1s CMD [\"a\"]\nHEALTHCHECK NONE\nARG Q\nEXPOSE 1 2/udp\n\
-                    STOPSIGNAL 9\nWORKDIR /a b\nRUN x && y\nONBUILD RUN z\nMAINTAINER me\nENTRYPOINT a b\nCMD [\"\\n\"]\n";
+                    STOPSIGNAL 9\nWORKDIR /a b\nRUN x && y\nONBUILD RUN z\nMAINTAINER me\nENTRYPOINT a b\nCMD [\"\\n\"]\n\
+                    COPY <<A c <<-'B' /d/\na\nA\n\tb\nB\nRUN <<C\nc\nC\nADD --chown=\"a b\" x y\n";
         let first = parse(text, "Dockerfile").unwrap();
         let second = parse(&first.to_string(), "Dockerfile").unwrap();
         let bare = |dockerfile: &Dockerfile| dockerfile.lines.iter().map(|line| line.instruction.clone()).collect::<Vec<_>>();
@@ -350,13 +397,21 @@ mod tests {
             ("FROM a\nHEALTHCHECK curl", Code::DockerfileInvalid, "HEALTHCHECK needs"),
             ("FROM a\nHEALTHCHECK --interval=5 CMD x", Code::DockerfileInvalid, "no duration"),
             ("# escape=x\nFROM a", Code::DockerfileInvalid, "d/Dockerfile:1: the escape directive"),
-            ("FROM a\nRUN <<EOF\nx\nEOF", Code::DockerfileUnsupported, "d/Dockerfile:2: RUN with a here-document"),
-            ("FROM a\nCOPY <<-\"EOF\" /x\nx\nEOF", Code::DockerfileUnsupported, "d/Dockerfile:2: COPY with a here-document"),
+            ("FROM a\nRUN <<EOF\nx\n", Code::DockerfileInvalid, "d/Dockerfile:2: a here-document does not end: a line with EOF"),
+            ("FROM a\nCOPY a <<EOF\nx\nEOF", Code::DockerfileInvalid, "d/Dockerfile:2: the target of COPY cannot be a here-document"),
+            ("FROM a\nCMD [\"a\", 1]", Code::DockerfileInvalid, "something else than strings"),
+            ("FROM a\nSHELL []", Code::DockerfileInvalid, "JSON form"),
+            ("FROM a\nONBUILD ONBUILD RUN x", Code::DockerfileInvalid, "ONBUILD cannot be a trigger"),
+            ("FROM a\nONBUILD FORM x", Code::DockerfileInvalid, "FORM is no instruction"),
+            ("FROM a\nHEALTHCHECK --timeout=1us CMD x", Code::DockerfileInvalid, "of 1ms or more"),
         ] {
             let problem = parse(text, "d/Dockerfile").unwrap_err();
             assert_eq!(problem.code, code, "{text}");
             assert!(problem.message.contains(part), "{text}: {}", problem.message);
         }
+        let problem = parse("FROM a\n\nENV a=b \\\n  c", "Dockerfile").unwrap_err();
+        let told = problem.evidence.first().map(|evidence| (evidence.source.as_str(), evidence.text.as_str()));
+        assert_eq!(told, Some(("Dockerfile:3", "ENV a=b   c")));
     }
 
     proptest::proptest! {
@@ -378,7 +433,7 @@ mod tests {
         #[test]
         fn no_pattern_breaks_the_matcher(pattern in "[a\\[\\]^*?/\\\\-]{0,30}", path in "[a/\\]-]{0,30}") {
             super::super::pattern::matches_path(&pattern, &path);
-            super::super::ignore::Ignore::parse(&pattern).ignores(&path);
+            let _ = super::super::ignore::Ignore::parse(&pattern).map(|ignore| ignore.ignores(&path));
         }
 
         #[test]

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use super::{Command, Dockerfile, Healthcheck, Instruction, Transfer, Word};
+use super::{Command, Dockerfile, Document, Healthcheck, Instruction, Transfer, Word};
 
 impl fmt::Display for Dockerfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(syntax) = &self.syntax {
+            writeln!(f, "# syntax={syntax}")?;
+        }
         if self.escape != '\\' {
             writeln!(f, "# escape={}", self.escape)?;
         }
@@ -75,11 +78,11 @@ fn json(words: &[String]) -> String {
 fn write_transfer(f: &mut fmt::Formatter<'_>, transfer: &Transfer) -> fmt::Result {
     for (flag, value) in [("from", &transfer.from), ("chown", &transfer.chown), ("chmod", &transfer.chmod)] {
         if let Some(value) = value {
-            write!(f, "--{flag}={value} ")?;
+            write_flag(f, flag, value)?;
         }
     }
     for pattern in &transfer.exclude {
-        write!(f, "--exclude={pattern} ")?;
+        write_flag(f, "exclude", pattern)?;
     }
     for flag in &transfer.other_flags {
         write!(f, "--{flag} ")?;
@@ -87,11 +90,27 @@ fn write_transfer(f: &mut fmt::Formatter<'_>, transfer: &Transfer) -> fmt::Resul
     if transfer.link {
         f.write_str("--link ")?;
     }
-    let words: Vec<String> = transfer.sources.iter().chain([&transfer.target]).map(Word::to_string).collect();
+    let documents = transfer.documents.iter().map(opening);
+    let words: Vec<String> = documents.chain(transfer.sources.iter().chain([&transfer.target]).map(Word::to_string)).collect();
     if words.iter().any(|word| word.contains(char::is_whitespace)) {
-        return f.write_str(&json(&words));
+        f.write_str(&json(&words))?;
+    } else {
+        f.write_str(&words.join(" "))?;
     }
-    f.write_str(&words.join(" "))
+    transfer.documents.iter().try_for_each(|document| write!(f, "\n{}{}", document.content, document.name))
+}
+
+/// Flags lose their quotes where they are read, so a blank in one is quoted again.
+fn write_flag(f: &mut fmt::Formatter<'_>, flag: &str, value: &Word) -> fmt::Result {
+    match value.0.contains([' ', '\t', '"', '\'', '\\']) {
+        true => write!(f, "--{flag}={} ", Word::quoted(&value.0).0.replace("\\$", "$")),
+        false => write!(f, "--{flag}={value} "),
+    }
+}
+
+/// The word that begins a here-document; its tabs are gone, so that `<<-` need not be written.
+fn opening(document: &Document) -> String {
+    if document.expands { format!("<<{}", document.name) } else { format!("<<\"{}\"", document.name) }
 }
 
 fn write_healthcheck(f: &mut fmt::Formatter<'_>, check: &Healthcheck) -> fmt::Result {

@@ -14,6 +14,41 @@ const HEAP_PART: f64 = 0.8;
 /// Class file versions start at 45 for Java 1.
 const CLASS_FILE_OFFSET: u32 = 44;
 const LONGEST_LINE: usize = 300;
+/// What to do about an image that its node's processor cannot run.
+pub const OTHER_PROCESSOR: &str = "the image is built for another processor than its node has: set image.platforms";
+/// Words of a log, and what they say to do; the first that is found counts.
+const TELLING: &[(&str, &str)] = &[
+    (
+        "java.lang.OutOfMemoryError: Java heap space",
+        "the heap is too small: raise kubernetes.resources.limits.memory, or -Xmx in kubernetes.jvm",
+    ),
+    ("java.lang.OutOfMemoryError: Metaspace", "raise -XX:MaxMetaspaceSize in kubernetes.jvm, or leave it out"),
+    ("exec format error", OTHER_PROCESSOR),
+    (
+        "Unrecognized VM option",
+        "the image's Java does not know that option: correct kubernetes.jvm or image.jvm, or take another image.base",
+    ),
+    ("Unrecognized option:", "the image's Java does not know that option: correct kubernetes.jvm or image.jvm, or take another image.base"),
+    (
+        "Could not find or load main class",
+        "the image starts a class that is not in it: check the main class of the artifact, or the ENTRYPOINT of the Dockerfile",
+    ),
+    (
+        "no main manifest attribute",
+        "the jar does not say what to start: give it a main class, or start another jar in the Dockerfile's ENTRYPOINT",
+    ),
+    ("Unable to access jarfile", "the image starts a jar that is not in it: check the COPY and ENTRYPOINT lines of the Dockerfile"),
+    ("Address already in use", "two containers or servers of the pod want the same port: give them ports of their own"),
+    (
+        "UnknownHostException",
+        "the application looks for a host that has no address here: correct it in kubernetes.env or the Secret that names it",
+    ),
+    (
+        "Connection refused",
+        "something that the application needs does not answer: check its address in kubernetes.env, and whether it is up",
+    ),
+    ("Read-only file system", "the application writes where it may not: give it a volume, or another folder by kubernetes.env"),
+];
 
 /// The JVM options that a container starts with, from its variables, command and arguments.
 pub fn options(container: &Container) -> Vec<String> {
@@ -21,6 +56,19 @@ pub fn options(container: &Container) -> Vec<String> {
     let variables = variables.filter_map(|variable| variable.value.as_deref()).flat_map(str::split_whitespace);
     let words = container.command.iter().chain(&container.args).flatten().map(String::as_str);
     variables.chain(words).filter(|word| word.starts_with("-X")).map(str::to_string).collect()
+}
+
+/// How much of the limit the heap may take, as a phrase; None without a limit or without a heap size.
+pub fn heap(limit: Option<&str>, options: &[String]) -> Option<String> {
+    let limit = limit.and_then(parse_bytes).filter(|limit| *limit > 0)?;
+    let (option, part) = options.iter().rev().find_map(|option| {
+        let part = match option.strip_prefix("-Xmx") {
+            Some(heap) => heap_bytes(heap)? as f64 * 100.0 / limit as f64,
+            None => option.strip_prefix("-XX:MaxRAMPercentage=")?.parse().ok()?,
+        };
+        Some((option, part))
+    })?;
+    Some(format!("{option} lets the heap alone take {part:.0} % of it"))
 }
 
 /// What to do about a container that was killed for its memory.
@@ -55,9 +103,7 @@ pub fn refine(finding: Finding, log: &str) -> Finding {
     if finding.code != Code::CrashLoop {
         return finding;
     }
-    let hint = log
-        .contains("java.lang.OutOfMemoryError: Java heap space")
-        .then(|| "the heap is too small: raise kubernetes.resources.limits.memory, or -Xmx in kubernetes.jvm".to_string());
+    let hint = TELLING.iter().find(|(words, _)| log.contains(words)).map(|(_, hint)| (*hint).to_string());
     let message = match telling_line(log) {
         Some(line) => format!("{}: {line}", finding.message),
         None => finding.message.clone(),

@@ -2,10 +2,13 @@
 //! the watch, so that clocks of other machines do not matter.
 
 mod containers;
+mod ends;
 pub mod java;
 mod pods;
 mod probes;
+mod pulls;
 pub mod sets;
+mod verdict;
 mod waiting;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -16,20 +19,21 @@ use k8s_openapi::{
         core::v1::{Event, Pod},
         discovery::v1::EndpointSlice,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
     jiff::Timestamp,
 };
 
-use super::{manifests::keys, problem::Code, units::format_duration};
+use super::{manifests::keys, problem::Code};
 pub use pods::{WatchedPod, state};
+pub use probes::probe_target;
 
 /// How much of each trouble is borne before the rollout counts as failed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budgets {
     /// Ends of one container.
-    pub crashes: i32,
+    pub restarts: i32,
     /// Failing pulls that are neither "not found" nor "denied".
-    pub pull: Duration,
+    pub image_pull: Duration,
     /// Pulls that are denied.
     pub denied_pulls: u32,
     /// No node for a pod; longer when the cluster is growing.
@@ -38,8 +42,10 @@ pub struct Budgets {
     /// Pods that cannot be created for an unknown reason.
     pub refused: Duration,
     /// The readiness window of the probe times this, but at least `readiness_least`.
-    pub readiness_factor: u32,
+    pub readiness: u32,
     pub readiness_least: Duration,
+    /// An init container that does not end; None: as long as the whole rollout may take.
+    pub init: Option<Duration>,
     /// The whole rollout.
     pub timeout: Duration,
 }
@@ -47,26 +53,43 @@ pub struct Budgets {
 impl Default for Budgets {
     fn default() -> Self {
         Budgets {
-            crashes: 2,
-            pull: Duration::from_secs(60),
+            restarts: 2,
+            image_pull: Duration::from_secs(60),
             denied_pulls: 2,
             unschedulable: Duration::from_secs(120),
             scale_up: Duration::from_secs(600),
             refused: Duration::from_secs(60),
-            readiness_factor: 3,
+            readiness: 3,
             readiness_least: Duration::from_secs(30),
+            init: None,
             timeout: Duration::from_secs(600),
         }
     }
 }
 
 /// What the rollout has to reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Expect {
     /// Generation of the Deployment that our patch made.
     pub generation: i64,
     /// A Service must have the pods as ready endpoints.
     pub service: bool,
+    /// Container and image, as our patch left them; empty: whatever there is.
+    pub images: Vec<(String, String)>,
+    /// The controller's time limit had passed already for the rollout before: when it said so.
+    pub overdue: Option<Time>,
+}
+
+impl Expect {
+    /// What has to come of this Deployment, as the API server answered our patch.
+    pub fn of(deployment: &Deployment, service: bool) -> Self {
+        Expect {
+            generation: deployment.metadata.generation.unwrap_or(0),
+            service,
+            images: images(deployment),
+            overdue: sets::overdue(deployment).and_then(|over| over.last_update_time.clone()),
+        }
+    }
 }
 
 /// Something that is wrong: fatal (`doomed`), or not yet.
@@ -139,12 +162,20 @@ pub struct Rollout {
     expect: Expect,
     budgets: Budgets,
     deployment: Option<Deployment>,
+    /// It was there and is not any longer.
+    deleted: bool,
+    /// Since when the controller has been at our generation without a ReplicaSet for it.
+    without_set: Option<Duration>,
     sets: BTreeMap<String, ReplicaSet>,
     /// Since when a ReplicaSet has been refused its pods.
     refused: BTreeMap<String, Duration>,
     pods: BTreeMap<String, WatchedPod>,
     slices: BTreeMap<String, EndpointSlice>,
     events: BTreeMap<String, Event>,
+    /// When a pod was last seen on its way out.
+    last_going: Option<Duration>,
+    /// Pods whose events are read, when not those of all can be.
+    followed: Option<Vec<String>>,
 }
 
 impl Rollout {
@@ -153,17 +184,29 @@ impl Rollout {
             expect,
             budgets,
             deployment: None,
+            deleted: false,
+            without_set: None,
             sets: BTreeMap::new(),
             refused: BTreeMap::new(),
             pods: BTreeMap::new(),
             slices: BTreeMap::new(),
             events: BTreeMap::new(),
+            last_going: None,
+            followed: None,
         }
     }
 
-    /// None: it is gone.
-    pub fn see_deployment(&mut self, deployment: Option<Deployment>) {
+    /// None: it is gone. `at`: time since the watch began.
+    pub fn see_deployment(&mut self, deployment: Option<Deployment>, at: Duration) {
+        self.deleted = deployment.is_none() && (self.deleted || self.deployment.is_some());
         self.deployment = deployment;
+        let without = self.current().is_some() && self.newest().is_none();
+        self.without_set = without.then(|| self.without_set.unwrap_or(at));
+    }
+
+    /// The events of these pods (uids) are read, and of no others: there are too many in trouble.
+    pub fn follows_only(&mut self, pods: Vec<String>) {
+        self.followed = Some(pods);
     }
 
     pub fn see_set(&mut self, set: ReplicaSet, at: Duration) {
@@ -185,6 +228,9 @@ impl Rollout {
 
     /// `at`: time since the watch began.
     pub fn see_pod(&mut self, pod: Pod, at: Duration) {
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.last_going = Some(at);
+        }
         self.pods.entry(uid(&pod.metadata)).or_insert_with(|| WatchedPod::new(at)).see(pod, at);
     }
 
@@ -263,15 +309,20 @@ impl Rollout {
     /// Judges what was seen until now.
     pub fn judge(&self, at: Duration) -> Judgement {
         let findings = self.findings(at);
-        let wake = findings.iter().filter_map(|finding| finding.until).chain([self.budgets.timeout]).filter(|wake| *wake > at).min();
+        // without news somebody has to look at the events of a pod that does not get on
+        let stuck = self.new_pods().filter(|pod| !pod.is_ready() && !pod.is_terminating()).map(WatchedPod::stuck_from);
+        let budgets = findings.iter().filter_map(|finding| finding.until);
+        let wake = budgets.chain(stuck).chain([self.budgets.timeout]).filter(|wake| *wake > at).min();
         let waiting = self.waiting();
         let verdict = match (&waiting, self.fatal(&findings, at)) {
-            (None, _) => Verdict::Done,
+            // what is up need not be what we published
+            (None, _) => self.overtaken().map_or(Verdict::Done, Verdict::Doomed),
             (Some(_), Some(finding)) => Verdict::Doomed(finding),
             (Some(_), None) => Verdict::Going,
         };
         let waiting = waiting.map(|waiting| self.waiting_for(waiting, findings.first())).unwrap_or_default();
-        let warnings = findings.into_iter().filter(|finding| finding.doomed).collect();
+        // a volume that cannot be mounted yet often cannot be mounted at all
+        let warnings = findings.into_iter().filter(|finding| finding.doomed || finding.code == Code::VolumeMissing).collect();
         Judgement { verdict, waiting, warnings, wake: wake.unwrap_or(at + Duration::from_secs(1)) }
     }
 
@@ -289,16 +340,19 @@ impl Rollout {
 
     /// All troubles, the fatal ones first.
     fn findings(&self, at: Duration) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.overtaken().into_iter().collect();
+        if let (Some(since), Some(deployment)) = (self.without_set, self.current()) {
+            findings.extend(sets::no_set(deployment, since, &self.budgets, at));
+        }
         if let Some(set) = self.newest() {
             let since = self.refused.get(&uid(&set.metadata)).copied().unwrap_or(at);
-            findings.extend(sets::refused(set, self.can_free_quota(), since, &self.budgets, at));
+            findings.extend(sets::refused(set, self.quota_fatal_from(since), since, &self.budgets, at));
         }
         for pod in self.new_pods().filter(|pod| !pod.is_terminating() && !pod.was_displaced()) {
             let events = self.events_of(pod.uid());
             findings.extend(pods::finding(pod, &events, &self.budgets, at));
         }
-        findings.extend(self.current().and_then(sets::deadline));
+        findings.extend(self.current().and_then(|deployment| sets::deadline(deployment, self.expect.overdue.as_ref())));
         findings.sort_by_key(|finding| !finding.doomed);
         findings
     }
@@ -306,48 +360,13 @@ impl Rollout {
     fn events_of(&self, uid: &str) -> Vec<&Event> {
         self.events.values().filter(|event| event.involved_object.uid.as_deref() == Some(uid)).collect()
     }
+}
 
-    /// The trouble that ends the rollout: one of the whole ReplicaSet, or one that every new pod has, or the time limit.
-    fn fatal(&self, findings: &[Finding], at: Duration) -> Option<Finding> {
-        let doomed = || findings.iter().filter(|finding| finding.doomed);
-        if let Some(whole) = doomed().find(|finding| finding.pod.is_none()) {
-            // the controller's own deadline says less than what a pod says
-            let pod = findings.iter().find(|finding| finding.pod.is_some()).filter(|_| whole.code == Code::DeadlineExceeded);
-            return Some(if pod.is_some() { self.timed_out(findings, at) } else { whole.clone() });
-        }
-        let mut pods = self.new_pods().filter(|pod| !pod.is_terminating() && !pod.was_displaced()).peekable();
-        let any = pods.peek().is_some();
-        let all = pods.all(|pod| doomed().any(|finding| finding.pod.as_deref() == Some(pod.name())));
-        if any && all {
-            return doomed().next().cloned();
-        }
-        (at >= self.budgets.timeout).then(|| self.timed_out(findings, at))
-    }
-
-    /// What is known of a rollout that took too long: the trouble of a pod when there is one, whatever its budget.
-    fn timed_out(&self, findings: &[Finding], at: Duration) -> Finding {
-        let Progress { desired, available, .. } = self.progress();
-        let limit = format_duration(Duration::from_secs(at.as_secs()));
-        let stand = format!("{available} of {desired} new pods were available after {limit}");
-        match findings.iter().find(|finding| finding.pod.is_some()) {
-            Some(first) => Finding { message: format!("{}; {stand}", first.message), doomed: true, until: None, ..first.clone() },
-            None => {
-                let waiting = self.waiting().map(|waiting| self.waiting_for(waiting, findings.first())).unwrap_or_default();
-                Finding::new(Code::DeadlineExceeded, format!("{stand}, waiting for {waiting}")).doomed()
-            }
-        }
-    }
-
-    /// Whether old pods will go by themselves and leave room in the quota.
-    fn can_free_quota(&self) -> bool {
-        let newest = self.newest().map(|set| uid(&set.metadata));
-        let old = || self.pods.values().filter(|pod| pod.owner() != newest.as_deref());
-        let unavailable = self.deployment.as_ref().map_or(0, sets::max_unavailable);
-        let available = self.deployment.as_ref().and_then(|deployment| deployment.status.as_ref()?.available_replicas).unwrap_or(0);
-        let terminating = self.pods.values().any(WatchedPod::is_terminating);
-        let unhealthy = old().any(|pod| !pod.is_ready());
-        terminating || unhealthy || (old().next().is_some() && available > self.desired() - unavailable)
-    }
+/// Containers of a Deployment with their images.
+fn images(deployment: &Deployment) -> Vec<(String, String)> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+    containers.map(|container| (container.name.clone(), container.image.clone().unwrap_or_default())).collect()
 }
 
 /// The uid of an object; its name where a fixture has none.

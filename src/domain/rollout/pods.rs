@@ -10,13 +10,30 @@ use k8s_openapi::{
 use super::{Budgets, Finding, containers};
 use crate::domain::problem::Code;
 
-/// A pod that is not ready for so long has its events read.
+/// A pod that is not ready for so long has its events read; one whose volumes and network are not there after the second time, too.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
+const UNPREPARED_AFTER: Duration = Duration::from_secs(1);
 /// A pod is stuck when it is there so long after the end of its grace period (clocks differ by some seconds).
 const STUCK_TERMINATING: Duration = Duration::from_secs(30);
 /// Reasons of a failed pod that are the node's, not the application's.
-const DISPLACED: [&str; 8] =
-    ["Evicted", "Preempting", "Preempted", "NodeShutdown", "Terminated", "NodeLost", "NodeAffinity", "UnexpectedAdmissionError"];
+const DISPLACED: [&str; 13] = [
+    "Evicted",
+    "Preempting",
+    "Preempted",
+    "NodeShutdown",
+    "Terminated",
+    "NodeLost",
+    "NodeAffinity",
+    "UnexpectedAdmissionError",
+    "TopologyAffinityError",
+    // the scheduler and the kubelet counted differently
+    "OutOfcpu",
+    "OutOfmemory",
+    "OutOfpods",
+    "OutOfephemeral-storage",
+];
+/// Events of autoscalers (the cluster's own, Karpenter) that make a node for the pod.
+const GROWING: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
 
 /// A pod with what has to be remembered of its past.
 #[derive(Debug, Clone)]
@@ -68,13 +85,30 @@ impl WatchedPod {
     pub fn was_displaced(&self) -> bool {
         let status = self.pod.status.as_ref();
         let failed = status.and_then(|status| status.phase.as_deref()) == Some("Failed");
-        failed && status.and_then(|status| status.reason.as_deref()).is_some_and(|reason| DISPLACED.contains(&reason))
+        let said = status.and_then(|status| status.reason.as_deref()).is_some_and(|reason| DISPLACED.contains(&reason));
+        // evicted, preempted or drained, whatever its containers made of it
+        let disrupted = condition(&self.pod, "DisruptionTarget").is_some_and(|condition| condition.status == "True");
+        disrupted || (failed && said)
+    }
+
+    /// Its node does not answer: what the containers last said is old, and another pod will come for it.
+    pub(super) fn is_lost(&self, events: &[&Event]) -> bool {
+        !self.is_ready() && events.iter().any(|event| event.reason.as_deref() == Some("NodeNotReady"))
     }
 
     pub(super) fn is_stuck(&self, at: Duration) -> bool {
-        let waiting =
-            statuses(&self.pod).filter_map(|status| containers::waiting(status)).any(|(reason, _)| !containers::is_beginning(reason));
-        waiting || at >= self.since + STUCK_AFTER
+        at >= self.stuck_from()
+    }
+
+    /// From when on its events are worth reading, if it is not ready then.
+    pub(super) fn stuck_from(&self) -> Duration {
+        let mut reasons = statuses(&self.pod).filter_map(|status| containers::waiting(status));
+        let unprepared = condition(&self.pod, "PodReadyToStartContainers").is_some_and(|condition| condition.status == "False");
+        match reasons.any(|(reason, _)| !containers::is_beginning(reason)) {
+            true => self.since,
+            false if unprepared => self.since + UNPREPARED_AFTER,
+            false => self.since + STUCK_AFTER,
+        }
     }
 }
 
@@ -86,6 +120,9 @@ pub fn state(pod: &Pod) -> String {
     }
     if let Some((reason, _)) = statuses(pod).filter_map(containers::waiting).find(|(reason, _)| !containers::is_beginning(reason)) {
         return reason.to_string();
+    }
+    if let Some(init) = statuses(pod).find(|status| is_running(status) && containers::is_init(pod, &status.name)) {
+        return format!("init container {} runs", init.name);
     }
     let restarts: i32 = statuses(pod).map(|status| status.restart_count).sum();
     let started = statuses(pod).all(|status| status.started != Some(false));
@@ -135,7 +172,12 @@ pub(super) fn stuck(pod: &Pod, now: Timestamp) -> Option<Stuck> {
 
 /// The worst trouble of this pod.
 pub(super) fn finding(pod: &WatchedPod, events: &[&Event], budgets: &Budgets, at: Duration) -> Option<Finding> {
-    let own = [failed(pod), unschedulable(pod, events, budgets, at), volume(pod, events)];
+    if pod.is_lost(events) {
+        let node = pod.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("of no name");
+        let message = format!("node {node} of pod {} does not answer; the cluster moves the pod in its time", pod.name());
+        return Some(Finding { pod: Some(pod.name().to_string()), ..Finding::new(Code::PodFailed, message) });
+    }
+    let own = [failed(pod), unschedulable(pod, events, budgets, at), gated(pod), volume(pod, events)];
     let inside = statuses(&pod.pod).filter_map(|status| containers::finding(pod, status, events, budgets, at));
     let mut findings: Vec<Finding> = own.into_iter().flatten().chain(inside).collect();
     findings.sort_by_key(|finding| !finding.doomed);
@@ -152,6 +194,10 @@ pub(super) fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 
 pub(super) fn owner(pod: &Pod) -> Option<&str> {
     pod.metadata.owner_references.iter().flatten().find(|reference| reference.kind == "ReplicaSet").map(|reference| reference.uid.as_str())
+}
+
+fn is_running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
@@ -184,24 +230,49 @@ fn unschedulable(pod: &WatchedPod, events: &[&Event], budgets: &Budgets, at: Dur
         let message = format!("pod {} cannot be scheduled: {object} does not exist", pod.name());
         return Some(Finding::new(Code::VolumeMissing, message).hint(format!("create {object}")).doomed());
     }
-    let growing = events.iter().any(|event| event.reason.as_deref() == Some("TriggeredScaleUp"));
+    let growing = events.iter().any(|event| event.reason.as_deref().is_some_and(|reason| GROWING.contains(&reason)));
     let grace = if growing { budgets.scale_up } else { budgets.unschedulable };
     let since = pod.unschedulable_since.unwrap_or(at);
     Some(Finding::new(Code::Unschedulable, format!("no node can take pod {}: {sentence}", pod.name())).doomed_at(since + grace, at))
 }
 
+/// Something holds the pod back on purpose, and lets it go when it likes.
+fn gated(pod: &WatchedPod) -> Option<Finding> {
+    let gates = pod.pod.spec.as_ref()?.scheduling_gates.as_ref()?;
+    let held = condition(&pod.pod, "PodScheduled").filter(|condition| condition.reason.as_deref() == Some("SchedulingGated"))?;
+    let names: Vec<&str> = gates.iter().map(|gate| gate.name.as_str()).collect();
+    let (name, names) = (pod.name(), names.join(", "));
+    let finding = Finding::new(Code::Unschedulable, format!("pod {name} is held back by its scheduling gates: {names}"));
+    (held.status == "False").then(|| finding.hint("ask the owner of those gates; the scheduler does not look at the pod before"))
+}
+
 fn volume(pod: &WatchedPod, events: &[&Event]) -> Option<Finding> {
     let running = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
     let mounts = |event: &&&Event| matches!(event.reason.as_deref(), Some("FailedMount" | "FailedAttachVolume"));
-    let event = events.iter().filter(mounts).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0)).filter(|_| !running)?;
+    let fatal = |event: &Event| event.message.as_deref().is_some_and(|text| missing_object(text).or_else(|| missing_key(text)).is_some());
+    // events have whole seconds: of two in the same one, that which says more counts
+    let order = |event: &&&Event| (event.last_timestamp.as_ref().map(|time| time.0), fatal(event));
+    let event = events.iter().filter(mounts).max_by_key(order).filter(|_| !running)?;
     let sentence = event.message.as_deref().unwrap_or_default();
-    match missing_object(sentence) {
-        Some(object) => {
-            let message = format!("pod {} cannot mount a volume: {object} does not exist", pod.name());
-            Some(Finding::new(Code::VolumeMissing, message).hint(format!("create {object}")).doomed())
+    let cannot = format!("pod {} cannot mount a volume", pod.name());
+    Some(match (missing_object(sentence), missing_key(sentence)) {
+        (Some(object), _) => {
+            Finding::new(Code::VolumeMissing, format!("{cannot}: {object} does not exist")).hint(format!("create {object}")).doomed()
         }
-        None => Some(Finding::new(Code::VolumeMissing, format!("pod {} cannot mount a volume: {sentence}", pod.name()))),
-    }
+        (None, Some(key)) => Finding::new(Code::VolumeMissing, format!("{cannot}: {key}"))
+            .hint("add that key to the object, or correct the volume that names it")
+            .doomed(),
+        (None, None) => Finding::new(Code::VolumeMissing, format!("{cannot}: {}", containers::short(sentence)))
+            .hint("the node tries again; if it goes on, look at the storage that the sentence names"),
+    })
+}
+
+/// The key in `MountVolume.SetUp failed for volume "c" : references non-existent config key: x`.
+fn missing_key(sentence: &str) -> Option<String> {
+    let (_, rest) = sentence.split_once("references non-existent ")?;
+    let (kind, key) = rest.split_once(" key: ")?;
+    let kind = if kind == "secret" { "Secret" } else { "ConfigMap" };
+    Some(format!("its {kind} has no key {}", key.trim()))
 }
 
 /// The object in `… secret "x" not found`: its kind and name, as a phrase.

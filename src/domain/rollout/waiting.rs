@@ -1,6 +1,6 @@
 //! What a rollout still waits for, in words that read on after "waiting for".
 
-use super::{Finding, Progress, Rollout, pods::WatchedPod, probes, state};
+use super::{Finding, Progress, Rollout, pods::WatchedPod, probes, sets, state};
 
 /// How a phrase begins that a pod can say more about.
 const NEW_PODS: &str = "new pods: ";
@@ -22,7 +22,7 @@ impl Rollout {
 
     /// The pods that are not ready, and what the probes of the first one answered.
     fn unready(&self) -> Option<String> {
-        let told = |pod: &WatchedPod| probes::answer(&self.events_of(pod.uid()), None, "probe");
+        let told = |pod: &WatchedPod| probes::answer(&pod.pod, &self.events_of(pod.uid()), None, "probe");
         let unready: Vec<&WatchedPod> =
             self.new_pods().filter(|pod| !pod.is_ready() && !pod.is_terminating() && !pod.was_displaced()).collect();
         let first = unready.iter().find(|pod| told(pod).is_some()).or(unready.first())?;
@@ -43,6 +43,9 @@ impl Rollout {
             }
             return Some("the deployment controller to make the new ReplicaSet".to_string());
         };
+        if !sets::is_current(set) {
+            return Some("the ReplicaSet controller to count the new pods".to_string());
+        }
         let Progress { desired, updated, ready, available } = self.progress();
         if set.spec.as_ref().and_then(|spec| spec.replicas) != Some(desired) || updated != desired {
             return Some(format!("{NEW_PODS}{updated} of {desired} are made"));

@@ -70,7 +70,7 @@ pub fn web_address(text: &str) -> Option<String> {
 }
 
 /// As [`web_address`], and no name that only the cluster itself knows.
-fn outside_address(text: &str) -> Option<String> {
+pub fn outside_address(text: &str) -> Option<String> {
     let host = url::Url::parse(text).ok()?.host_str()?.to_string();
     if host.ends_with(".svc") || host.ends_with(".svc.cluster.local") { None } else { web_address(text) }
 }

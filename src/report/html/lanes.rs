@@ -36,7 +36,7 @@ pub struct Span {
 
 /// From the begin of the step that rolled out (or the first pod seen) to its end.
 pub fn rollout(report: &Report) -> Span {
-    let step = report.steps.iter().rev().find(|step| matches!(step.name, Step::Publish | Step::Rollback));
+    let step = report.steps.iter().rev().find(|step| step.name >= Step::Publish);
     let first = report.pods.iter().map(|pod| pod.at).fold(f64::INFINITY, f64::min);
     let last = report.pods.iter().map(|pod| pod.at).fold(0.0, f64::max);
     let (start, end) = match step {

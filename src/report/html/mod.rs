@@ -7,7 +7,7 @@ mod source;
 
 use askama::Template;
 
-pub use self::facts::web_address;
+pub use self::facts::{outside_address, web_address};
 use self::{
     bars::{LayerRow, StepRow},
     facts::{Fact, Link},

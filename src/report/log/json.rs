@@ -41,6 +41,7 @@ impl Json {
             }
             Event::ImagePushed { reference, digest } => ("image_pushed", json!({"reference": reference, "digest": digest})),
             Event::Applied { kind, name, change } => ("applied", json!({"kind": kind, "name": name, "change": change_word(*change)})),
+            Event::Difference { kind, name, text, .. } => ("difference", json!({"kind": kind, "name": name, "text": text})),
             Event::Pod { name, state, ready, old } => ("pod", json!({"name": name, "state": state, "ready": ready, "old": old})),
             Event::Rollout { desired, updated, ready, available } => {
                 ("rollout", json!({"desired": desired, "updated": updated, "ready": ready, "available": available}))

@@ -125,7 +125,7 @@ impl Log {
 fn level(event: &Event) -> Level {
     match event {
         Event::Warning { .. } | Event::RollingBack { .. } => Level::Warn,
-        Event::Applied { change: Change::Unchanged, .. } => Level::Debug,
+        Event::Applied { change: Change::Unchanged, .. } | Event::Difference { .. } => Level::Debug,
         _ => Level::Info,
     }
 }
@@ -141,6 +141,9 @@ fn each_text(event: &mut Event, visit: &mut dyn FnMut(&mut String)) {
         | Event::RollingBack { because: text, .. }
         | Event::Note { text } => visit(text),
         Event::CommandStarted { argv } => argv.iter_mut().for_each(visit),
+        Event::Difference { kind, name, text, image, .. } => {
+            [Some(kind), Some(name), Some(text), image.as_mut()].into_iter().flatten().for_each(visit)
+        }
         Event::MavenGoal { goal: a, module: b }
         | Event::Applied { kind: a, name: b, .. }
         | Event::Pod { name: a, state: b, .. }

@@ -75,6 +75,11 @@ pub enum Intent {
     Command {
         argv: Vec<String>,
     },
+    /// Put an application's layers onto another base.
+    Rebase {
+        image: String,
+        onto: Option<String>,
+    },
     /// Take a ready image.
     ReadyImage {
         reference: String,
@@ -108,6 +113,20 @@ pub enum Intent {
         name: String,
         revision: Option<u64>,
     },
+    Restart {
+        namespace: String,
+        name: String,
+    },
+    /// None: back to what the settings say.
+    Scale {
+        namespace: String,
+        name: String,
+        to: Option<i32>,
+    },
+    Remove {
+        namespace: String,
+        name: String,
+    },
 }
 
 impl Intent {
@@ -118,6 +137,8 @@ impl Intent {
             Intent::Maven { jdk: Some(jdk), goal } => format!("mvn {goal} with JDK {jdk}"),
             Intent::Maven { jdk: None, goal } => format!("mvn {goal}"),
             Intent::Command { argv } => format!("build with {}", command_line(argv)),
+            Intent::Rebase { image, onto: Some(onto) } => format!("put the layers of {image} onto {onto}"),
+            Intent::Rebase { image, onto: None } => format!("put the layers of {image} onto what its base is now"),
             Intent::ReadyImage { reference } => format!("take the image {reference}"),
             Intent::Image { base } => format!("build the image on {base}"),
             Intent::Push { reference } => format!("push it to {reference}"),
@@ -132,6 +153,12 @@ impl Intent {
                 let to = revision.map_or("the last good revision".to_string(), |revision| format!("revision {revision}"));
                 format!("roll {name} in namespace {namespace} back to {to}")
             }
+            Intent::Restart { namespace, name } => format!("replace all pods of {name} in namespace {namespace} by new ones"),
+            Intent::Scale { namespace, name, to: Some(to) } => format!("scale {name} in namespace {namespace} to {to}"),
+            Intent::Scale { namespace, name, to: None } => {
+                format!("give the number of pods of {name} in namespace {namespace} back to the settings")
+            }
+            Intent::Remove { namespace, name } => format!("delete {name} in namespace {namespace}, with all that shipway made for it"),
         }
     }
 }

@@ -60,6 +60,7 @@ pub fn headline_words(report: &Report) -> String {
         (Outcome::Succeeded, Some(release)) => format!("is up: revision {} in {}", release.revision, release.namespace),
         (Outcome::Succeeded, None) if !report.not_done.is_empty() => "is built, but not published".to_string(),
         (Outcome::Succeeded, None) if report.image.as_ref().is_some_and(|image| image.layout.is_none()) => "has its image".to_string(),
+        (Outcome::Succeeded, None) if report.command == "remove" => "is not on the cluster any longer".to_string(),
         (Outcome::Succeeded, None) => "succeeded".to_string(),
         (Outcome::RolledBack, _) => format!("was rolled back: {}", restored.unwrap_or("the previous revision runs again".to_string())),
         (Outcome::Superseded, _) => "was superseded: a newer pipeline has published already".to_string(),
@@ -89,8 +90,9 @@ fn image_facts(image: &Image, fact: &mut dyn FnMut(&str, String)) {
 
 fn revision(release: &Release) -> String {
     let previous = release.previous.map(|previous| format!(" (was {previous})")).unwrap_or_default();
+    let restores = release.restores.map(|restores| format!(", which puts back {restores},")).unwrap_or_default();
     format!(
-        "{}{previous} of {}/{}, {}",
+        "{}{previous}{restores} of {}/{}, {}",
         release.revision,
         release.namespace,
         release.name,

@@ -109,12 +109,12 @@ impl Text {
 
     fn step_started(&mut self, step: Step, now: Timestamp) -> String {
         self.last_rollout = None;
-        let title = format!("{} {}", self.paint.mark(Mark::Step), self.paint.strong(title(step)));
+        let title = format!("{} {}", self.paint.mark(Mark::Step), self.paint.strong(step.name()));
         if !self.style.sections {
             return format!("\n{title}\n");
         }
         self.section = Some(step);
-        let collapsed = if matches!(step, Step::Publish | Step::Rollback) { "" } else { "[collapsed=true]" };
+        let collapsed = if step < Step::Publish { "[collapsed=true]" } else { "" };
         let unix = now.as_second();
         format!("\n\u{1b}[0Ksection_start:{unix}:shipway_{}{collapsed}\r\u{1b}[0K{title}\n", step.name())
     }
@@ -160,6 +160,8 @@ impl Text {
             }
             Event::Note { text } => self.indented(&foreign::clean(text), "  "),
             Event::Warning { text, hint } => self.warning(text, hint),
+            // the report has it
+            Event::Difference { .. } => String::new(),
             Event::StepStarted { .. } | Event::StepFinished { .. } | Event::MavenGoal { .. } => String::new(),
         }
     }
@@ -219,17 +221,6 @@ impl Text {
 
     fn foreign(&self, text: &str) -> String {
         foreign::line(text, self.style.width.max(LONGEST_LINE))
-    }
-}
-
-fn title(step: Step) -> &'static str {
-    match step {
-        Step::Checkout => "checkout",
-        Step::Build => "build",
-        Step::Dockerfile => "dockerfile",
-        Step::Image => "image",
-        Step::Publish => "publish",
-        Step::Rollback => "rollback",
     }
 }
 

@@ -8,9 +8,13 @@ use super::{
         log::Style,
         paint::{Mark, Paint, count},
     },
+    history::{result, when},
     table,
 };
-use crate::domain::status::{AutoscaleStatus, PodStatus, RevisionStatus, Status};
+use crate::domain::status::{AutoscaleStatus, DisruptionStatus, PodStatus, RevisionStatus, Status};
+
+/// Releases that one screen has room for.
+const RECENT: usize = 5;
 
 /// Renders the screen; `now` is what ages are counted to.
 pub fn status(view: &Status, now: Timestamp, style: &Style) -> String {
@@ -26,8 +30,15 @@ pub fn status(view: &Status, now: Timestamp, style: &Style) -> String {
     let mut text = format!("{mark} {}{revision} {} of {} ready\n", paint.strong(&object), view.replicas.ready, view.replicas.desired);
     text += &facts(view, up);
     text += &rows("pods", &view.pods.iter().map(|pod| pod_row(pod, now)).collect::<Vec<_>>(), paint);
+    for stuck in &view.stuck {
+        text += &format!("  {} {}\n", paint.mark(Mark::Warning), paint.warning(&foreign::line(&stuck.words(), 400)));
+        text += &format!("    {} {}\n", paint.mark(Mark::Next), foreign::line(&stuck.hint(), 400));
+    }
     let release = |release| release_row(release, view.revision == Some(release.revision), paint);
-    text += &rows("revisions", &view.revisions.iter().map(release).collect::<Vec<_>>(), paint);
+    text += &rows("revisions", &view.revisions.iter().take(RECENT).map(release).collect::<Vec<_>>(), paint);
+    if view.revisions.len() > RECENT {
+        text += &format!("  {}\n", paint.faint(&format!("… {} in all: shipway history", view.revisions.len())));
+    }
     paint.plain(text)
 }
 
@@ -37,6 +48,8 @@ fn facts(view: &Status, up: bool) -> String {
         None => what.get(..12).unwrap_or(what).to_string(),
     };
     let scaling = |scale: &AutoscaleStatus| format!("{} to {} pods, {} now, {} wanted", scale.min, scale.max, scale.current, scale.desired);
+    let drains =
+        |budget: &DisruptionStatus| format!("may take {} of {} pods now, {} have to stay", budget.allowed, budget.healthy, budget.wanted);
     let facts = [
         (
             "rollout",
@@ -47,6 +60,9 @@ fn facts(view: &Status, up: bool) -> String {
         ("image", Some(view.image.clone())),
         ("url", view.url.clone()),
         ("scaling", view.autoscale.as_ref().map(scaling)),
+        ("by hand", view.scale.as_ref().map(|scale| format!("{}; shipway scale --reset ends it", scale.words()))),
+        ("drains", view.disruption.as_ref().map(drains)),
+        ("config", view.config.clone()),
         ("job", view.job_url.clone()),
     ];
     let line = |(label, value): (&str, Option<String>)| Some(format!("  {label:<8}  {}\n", foreign::line(&value?, 300)));
@@ -64,16 +80,9 @@ fn pod_row(pod: &PodStatus, now: Timestamp) -> Vec<String> {
 
 fn release_row(release: &RevisionStatus, current: bool, paint: Paint) -> Vec<String> {
     let mark = if current { paint.mark(Mark::Next) } else { String::new() };
-    let outcome = release.outcome.words();
-    let outcome = match (&release.problem, release.restores) {
-        (Some(problem), _) => format!("{outcome}: {problem}"),
-        (None, Some(restored)) => format!("{outcome}, puts back {restored}"),
-        (None, None) => outcome.to_string(),
-    };
     let commit = release.commit.as_ref().map(|commit| commit.get(..12).unwrap_or(commit).to_string()).unwrap_or_default();
     let author = release.author.as_ref().map(|author| foreign::line(author, 40)).unwrap_or_default();
-    let started = release.started.get(..16).unwrap_or(&release.started).replace('T', " ");
-    let cells = [&outcome, &release.version, &commit, &started].map(|cell| foreign::line(cell, 60));
+    let cells = [&result(release), &release.version, &commit, &when(&release.started)].map(|cell| foreign::line(cell, 60));
     [mark, release.revision.to_string()].into_iter().chain(cells).chain([author]).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, MergeRequest, branch_of, first_line};
+use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, MergeRequest, before, branch_of, first_line};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -15,6 +15,7 @@ pub struct Variables {
     drone_commit_author_email: Option<String>,
     drone_commit_author_name: Option<String>,
     drone_commit_branch: Option<String>,
+    drone_commit_before: Option<String>,
     drone_commit_message: Option<String>,
     drone_commit_ref: Option<String>,
     drone_commit_sha: Option<String>,
@@ -38,6 +39,7 @@ pub struct Variables {
 impl Variables {
     pub fn into_ci(self) -> Ci {
         let event = self.event();
+        let api_url = self.forge();
         let merge_request = self.merge_request();
         // Of a pull request, DRONE_COMMIT_BRANCH is the branch that it is meant for: not one that was pushed.
         let pushed = merge_request.is_none() && self.drone_tag.is_none();
@@ -53,6 +55,7 @@ impl Variables {
             pipeline_url: self.drone_build_link,
             commit: CiCommit {
                 sha: self.drone_commit_sha,
+                before: before(self.drone_commit_before),
                 reference: self.drone_tag.clone().or_else(|| branch.clone()).or(source),
                 branch,
                 tag: self.drone_tag,
@@ -70,6 +73,7 @@ impl Variables {
                 url: self.drone_repo_link,
                 clone_url: self.drone_git_http_url,
             },
+            api_url,
             checkout: self.drone_workspace.map(Into::into),
             card_path: self.drone_card_path.map(Into::into),
             output_path: self.drone_output.map(Into::into),
@@ -91,7 +95,13 @@ impl Variables {
         }
     }
 
-    /// Drone does not say whether a pull request comes from a fork, so it is taken for one.
+    /// The page of the repository without its name: the code host, also where that is not at the root of its host.
+    fn forge(&self) -> Option<String> {
+        let page = self.drone_repo_link.as_deref()?.trim_end_matches('/');
+        Some(page.strip_suffix(self.drone_repo.as_deref()?)?.trim_end_matches('/').to_string())
+    }
+
+    /// Drone does not say whether a pull request comes from a fork: the code host knows.
     fn merge_request(&self) -> Option<MergeRequest> {
         if self.drone_build_event.as_deref() != Some("pull_request") {
             return None;
@@ -102,7 +112,7 @@ impl Variables {
             source_branch: self.drone_source_branch.clone(),
             target_branch: self.drone_target_branch.clone(),
             title: first_line(self.drone_pull_request_title.clone()),
-            fork: true,
+            fork: None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, CiRegistry, MergeRequest, credentials, first_line};
+use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, CiRegistry, MergeRequest, before, credentials, first_line};
 use crate::domain::secret::Secret;
 
 #[derive(Default, Deserialize)]
@@ -10,6 +10,7 @@ use crate::domain::secret::Secret;
 pub struct Variables {
     ci_api_v4_url: Option<String>,
     ci_commit_author: Option<String>,
+    ci_commit_before_sha: Option<String>,
     ci_commit_branch: Option<String>,
     ci_commit_ref_name: Option<String>,
     ci_commit_sha: Option<String>,
@@ -19,6 +20,7 @@ pub struct Variables {
     ci_default_branch: Option<String>,
     ci_deploy_password: Option<String>,
     ci_deploy_user: Option<String>,
+    ci_environment_name: Option<String>,
     ci_environment_url: Option<String>,
     ci_job_id: Option<String>,
     ci_job_name: Option<String>,
@@ -66,6 +68,7 @@ impl Variables {
             pipeline_url: self.ci_pipeline_url,
             commit: CiCommit {
                 sha: self.ci_commit_sha,
+                before: before(self.ci_commit_before_sha),
                 reference: self.ci_commit_ref_name,
                 branch: self.ci_commit_branch,
                 tag: self.ci_commit_tag,
@@ -87,6 +90,8 @@ impl Variables {
             deploy_token: credentials(self.ci_deploy_user, self.ci_deploy_password),
             job_token: self.ci_job_token.map(Secret::new),
             api_url: self.ci_api_v4_url,
+            forge: Some("gitlab".to_string()),
+            environment_by_ci: self.ci_environment_name.is_some(),
             environment_url: self.ci_environment_url,
             server_ca: self.ci_server_tls_ca_file.map(Into::into),
             checkout: self.ci_project_dir.map(Into::into),
@@ -115,7 +120,7 @@ impl Variables {
             let source = self.ci_merge_request_source_project_id.as_ref();
             return Some(MergeRequest {
                 number,
-                fork: source != target.as_ref(),
+                fork: Some(source != target.as_ref()),
                 project: target,
                 source_branch: self.ci_merge_request_source_branch_name.clone(),
                 target_branch: self.ci_merge_request_target_branch_name.clone(),
@@ -125,7 +130,8 @@ impl Variables {
         let (project, number) = self.ci_open_merge_requests.as_deref()?.split(',').next()?.split_once('!')?;
         let source_branch = self.ci_commit_branch.clone();
         // The branch was pushed here, whichever project the request is meant for: the code is not foreign.
-        Some(MergeRequest { number: number.parse().ok()?, project: Some(project.to_string()), source_branch, ..MergeRequest::default() })
+        let (number, project) = (number.parse().ok()?, Some(project.to_string()));
+        Some(MergeRequest { number, project, source_branch, fork: Some(false), ..MergeRequest::default() })
     }
 }
 

@@ -77,10 +77,14 @@ pub struct Ci {
     pub deploy_token: Option<Credentials>,
     /// The job's own token, for what it may do at the forge; never for a pull secret.
     pub job_token: Option<Secret>,
-    /// Base address of the forge's API.
+    /// Base address of the forge, or of its API.
     pub api_url: Option<String>,
+    /// What the forge is, in the CI's word: `gitlab`, `github`, `gitea`, `forgejo`, `bitbucket`.
+    pub forge: Option<String>,
     /// Where the environment that the job names answers.
     pub environment_url: Option<String>,
+    /// The job names an environment, so that the CI records its deployment by itself (GitLab).
+    pub environment_by_ci: bool,
     /// PEM file of the certificate authority of the CI's server.
     pub server_ca: Option<PathBuf>,
     /// The checkout's folder.
@@ -97,6 +101,8 @@ pub struct Ci {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CiCommit {
     pub sha: Option<String>,
+    /// What the branch was before: the commit of its last pipeline, most likely.
+    pub before: Option<String>,
     /// Branch or tag as people call it.
     pub reference: Option<String>,
     /// The branch that was pushed; None for tags and merge requests.
@@ -121,8 +127,8 @@ pub struct MergeRequest {
     pub target_branch: Option<String>,
     /// Foreign text.
     pub title: Option<String>,
-    /// It comes from another repository; also true when the CI does not say.
-    pub fork: bool,
+    /// It comes from another repository; None when the CI does not say.
+    pub fork: Option<bool>,
 }
 
 /// The project at the forge.
@@ -154,9 +160,14 @@ impl Ci {
         self.commit.branch.is_some() && self.commit.branch == self.commit.default_branch
     }
 
-    /// The pipeline runs for code of another repository, or of one that the CI does not name.
+    /// The pipeline runs for code of another repository, or of one that nobody names.
     pub fn is_fork(&self) -> bool {
-        self.merge_request.as_ref().is_some_and(|request| request.fork)
+        self.merge_request.as_ref().is_some_and(|request| request.fork.unwrap_or(true))
+    }
+
+    /// The number of the merge request whose origin the CI does not tell.
+    pub fn unsaid_origin(&self) -> Option<u64> {
+        self.merge_request.as_ref().filter(|request| request.fork.is_none()).map(|request| request.number)
     }
 }
 
@@ -188,6 +199,11 @@ fn credentials(username: Option<String>, password: Option<String>) -> Option<Cre
 /// The first line of a message.
 fn first_line(text: Option<String>) -> Option<String> {
     text.and_then(|text| text.lines().next().map(str::to_string))
+}
+
+/// A commit before; CI servers write zeros where there is none.
+fn before(sha: Option<String>) -> Option<String> {
+    sha.filter(|sha| sha.bytes().any(|byte| byte != b'0'))
 }
 
 /// `main` of `refs/heads/main`.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, MergeRequest, first_line};
+use super::{Ci, CiCommit, CiEvent, CiKind, CiProject, MergeRequest, before, first_line};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -17,8 +17,10 @@ pub struct Variables {
     ci_commit_source_branch: Option<String>,
     ci_commit_tag: Option<String>,
     ci_commit_target_branch: Option<String>,
+    ci_forge_type: Option<String>,
     ci_forge_url: Option<String>,
     ci_pipeline_event: Option<String>,
+    ci_prev_commit_sha: Option<String>,
     ci_pipeline_number: Option<String>,
     ci_pipeline_url: Option<String>,
     ci_repo: Option<String>,
@@ -51,6 +53,7 @@ impl Variables {
             pipeline_url: self.ci_pipeline_url,
             commit: CiCommit {
                 sha: self.ci_commit_sha,
+                before: before(self.ci_prev_commit_sha),
                 reference: self.ci_commit_tag.clone().or_else(|| branch.clone()).or(source),
                 branch,
                 tag: self.ci_commit_tag,
@@ -69,6 +72,7 @@ impl Variables {
                 clone_url: self.ci_repo_clone_url,
             },
             api_url: self.ci_forge_url,
+            forge: self.ci_forge_type,
             checkout: self.ci_workspace.map(Into::into),
             ..Ci::default()
         }
@@ -87,7 +91,7 @@ impl Variables {
         }
     }
 
-    /// Woodpecker does not say whether a pull request comes from a fork, so it is taken for one.
+    /// Woodpecker does not say whether a pull request comes from a fork: the code host knows.
     fn merge_request(&self) -> Option<MergeRequest> {
         Some(MergeRequest {
             number: self.ci_commit_pull_request.as_deref()?.parse().ok()?,
@@ -95,7 +99,7 @@ impl Variables {
             source_branch: self.ci_commit_source_branch.clone(),
             target_branch: self.ci_commit_target_branch.clone(),
             title: first_line(self.ci_commit_pull_request_title.clone()),
-            fork: true,
+            fork: None,
         })
     }
 }

@@ -78,9 +78,15 @@ pub struct Registry {
     /// Password or token at the registry.
     #[schemars(extend("x-secret" = true, "x-default" = "GitLab's CI_REGISTRY_PASSWORD; docker's config.json"))]
     pub password: Option<Secret>,
-    /// PEM file of a certificate authority to trust beside the system's.
+    /// PEM file of a certificate authority to trust beside the system's, at this registry alone.
     #[schemars(extend("x-kind" = "file", "x-default" = "CI_SERVER_TLS_CA_FILE"))]
     pub ca: Option<PathBuf>,
+    /// PEM file of our certificate, for a registry that asks its clients for one.
+    #[schemars(extend("x-kind" = "file"))]
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file of that certificate's key, without a password.
+    #[schemars(extend("x-kind" = "file"))]
+    pub client_key: Option<PathBuf>,
     /// Permit plain http (loopback is always permitted).
     #[schemars(extend("default" = false))]
     pub insecure: bool,
@@ -106,12 +112,12 @@ pub struct Image {
     #[serde(default)]
     #[schemars(extend("x-kind" = "tags"))]
     pub extra_tags: Vec<String>,
-    /// A ready image, by tag or digest: nothing is built.
+    /// A ready image, by tag or digest, or an OCI layout that is pushed as it is (oci:path[:tag]): nothing is built.
     #[serde(rename = "ref")]
-    #[schemars(extend("x-kind" = "image", "x-default" = "for publish: SHIPWAY_OUT_IMAGE of an earlier job"))]
+    #[schemars(extend("x-kind" = "image-or-layout", "x-default" = "for publish: SHIPWAY_OUT_IMAGE of an earlier job"))]
     pub reference: Option<String>,
-    /// Base image.
-    #[schemars(extend("x-kind" = "image", "x-baked" = true, "x-default" = "eclipse-temurin:<jdk>-jre"))]
+    /// Base image: a name, or an OCI layout (oci:path[:tag], relative to the checkout).
+    #[schemars(extend("x-kind" = "image-or-layout", "x-baked" = true, "x-default" = "eclipse-temurin:<jdk>-jre"))]
     pub base: Option<String>,
     /// Mirror that stands in front of the base image's name.
     #[schemars(extend("x-kind" = "registry", "x-baked" = true))]
@@ -151,6 +157,21 @@ pub struct Image {
     /// What builds the image.
     #[schemars(extend("default" = "auto", "x-baked" = true))]
     pub engine: Engine,
+    /// Folder, which CI may keep between jobs, of what earlier runs learnt of registries: it saves requests; off: none.
+    #[schemars(extend("x-kind" = "file", "x-default" = "shipway/images in XDG_CACHE_HOME or ~/.cache"))]
+    pub cache: Option<PathBuf>,
+}
+
+/// For the command rebase.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rebase {
+    /// The image whose application layers go onto a new base.
+    #[schemars(extend("x-kind" = "image", "x-default" = "image.ref, else SHIPWAY_OUT_IMAGE of an earlier job"))]
+    pub image: Option<String>,
+    /// The new base: a name, or an OCI layout.
+    #[schemars(extend("x-kind" = "image-or-layout", "x-default" = "what is now under the name of the base that the image was built on"))]
+    pub onto: Option<String>,
 }
 
 /// What builds an image.

@@ -18,6 +18,9 @@ pub struct Kubernetes {
     /// Name of Deployment, Service and autoscaler.
     #[schemars(extend("x-kind" = "dns-label", "x-default" = "app"))]
     pub name: Option<String>,
+    /// Name of the application's container, in a Deployment or manifest that has several.
+    #[schemars(extend("x-kind" = "dns-label", "x-default" = "the only one, else the one called app or like the application"))]
+    pub container: Option<String>,
     /// Create the namespace when it is missing.
     #[schemars(extend("default" = false))]
     pub create_namespace: bool,
@@ -50,16 +53,21 @@ pub struct Kubernetes {
     pub service: ServiceSettings,
     /// The HorizontalPodAutoscaler.
     pub autoscale: AutoscaleSettings,
+    /// The PodDisruptionBudget: what drains of nodes have to leave.
+    pub disruption: DisruptionSettings,
+    /// Releases whose records are kept, each with its configuration: so far a rollback can go back.
+    #[schemars(range(min = 2, max = 100), extend("default" = 10))]
+    pub history: usize,
     /// Security context: restricted is what a restricted namespace accepts.
     #[schemars(extend("default" = "restricted"))]
     pub security: SecuritySetting,
     /// Versioned configuration files.
     pub config: ConfigSettings,
-    /// Files with patches for the generated objects, relative to the checkout.
+    /// Files with patches for the objects, relative to the checkout: strategic merge or JSON patch (see docs/how-to/manifests.md).
     #[serde(default)]
     #[schemars(extend("x-kind" = "files"))]
     pub patches: Vec<String>,
-    /// Files with more objects to publish, relative to the checkout.
+    /// Files and folders with more objects to publish, relative to the checkout; one of the application's name replaces the generated one.
     #[serde(default)]
     #[schemars(extend("x-kind" = "files"))]
     pub manifests: Vec<String>,
@@ -74,7 +82,7 @@ pub struct Kubernetes {
     /// ServiceAccount of the pods.
     #[schemars(extend("x-kind" = "dns-name"))]
     pub service_account: Option<String>,
-    /// Take over a Deployment of that name which is not ours.
+    /// Take over a Deployment of that name which is not ours; what nobody sets here stays as it is there.
     #[schemars(extend("default" = false))]
     pub adopt: bool,
     /// Win against other field managers.
@@ -159,6 +167,40 @@ pub struct RollingSettings {
     #[serde(deserialize_with = "kinds::duration")]
     #[schemars(with = "DurationText", extend("default" = "5s"))]
     pub drain: Duration,
+    /// How much of each trouble is borne before the rollout counts as failed.
+    pub budgets: BudgetSettings,
+}
+
+/// How much of each trouble is borne before the rollout counts as failed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSettings {
+    /// Ends of one container, crashes and kills alike, at which it counts as failed.
+    #[schemars(range(min = 1, max = 100), extend("default" = 2))]
+    pub restarts: i32,
+    /// An image that cannot be pulled for a reason that may pass.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "60s"))]
+    pub image_pull: Duration,
+    /// A pod that no node can take.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "2m"))]
+    pub unschedulable: Duration,
+    /// The same while an autoscaler of the cluster makes a node for it.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "10m"))]
+    pub scale_up: Duration,
+    /// Pods that the cluster refuses to make for a reason that may pass.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "60s"))]
+    pub refused: Duration,
+    /// A container that is not ready may take so many times its readiness probe's own window, and 30s at least.
+    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
+    pub readiness: u32,
+    /// An init container that does not end.
+    #[serde(default, deserialize_with = "kinds::maybe_duration")]
+    #[schemars(with = "Option<DurationText>", extend("x-default" = "kubernetes.rolling.timeout"))]
+    pub init: Option<Duration>,
 }
 
 /// The Service in front of the pods.
@@ -210,11 +252,33 @@ pub struct AutoscaleSettings {
     #[schemars(range(min = 1, max = 10000), extend("default" = 10))]
     pub max: i32,
     /// CPU to aim at, percent of the request.
-    #[schemars(range(min = 1, max = 1000), extend("x-default" = "70 when memory is not set"))]
+    #[schemars(range(min = 1, max = 1000), extend("x-default" = "70 when nothing else is set to aim at"))]
     pub cpu: Option<i32>,
     /// Memory to aim at, percent of the request.
     #[schemars(range(min = 1, max = 1000))]
     pub memory: Option<i32>,
+    /// Custom metrics of the pods: name to the average of a pod to aim at, such as http_requests_per_second to 100.
+    #[serde(default)]
+    #[schemars(extend("x-kind" = "metric-map"))]
+    pub metrics: BTreeMap<String, String>,
+    /// External metrics, such as the length of a queue: name to the share of a pod to aim at.
+    #[serde(default)]
+    #[schemars(extend("x-kind" = "metric-map"))]
+    pub external: BTreeMap<String, String>,
+}
+
+/// The PodDisruptionBudget.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DisruptionSettings {
+    /// Have a budget.
+    #[schemars(extend("default" = false))]
+    pub enabled: bool,
+    /// Pods that may be away at once, or a percentage.
+    #[schemars(extend("x-default" = "1 when min_available is not set"))]
+    pub max_unavailable: Option<IntOrPercent>,
+    /// Pods that have to stay, or a percentage.
+    pub min_available: Option<IntOrPercent>,
 }
 
 /// The pods' security context.
@@ -229,10 +293,13 @@ pub enum SecuritySetting {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigSettings {
-    /// Folder of the configuration files, relative to the checkout.
+    /// File or folder of configuration files, relative to the checkout; sub-folders and binary files are welcome, 1 MiB in all.
     #[schemars(extend("x-kind" = "inside"))]
     pub from: Option<String>,
     /// Where the container sees them.
     #[schemars(extend("x-kind" = "absolute", "default" = "/config"))]
     pub mount: String,
+    /// Keep them in a Secret instead of a ConfigMap, and never show what they hold.
+    #[schemars(extend("default" = false))]
+    pub secret: bool,
 }

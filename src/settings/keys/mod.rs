@@ -57,10 +57,18 @@ pub struct Settings {
     pub cluster: Cluster,
     /// What runs on the cluster; may differ by environment.
     pub kubernetes: Kubernetes,
+    /// For the command rebase.
+    pub rebase: Rebase,
     /// For the command rollback.
     pub rollback: Rollback,
     /// For the command scale.
     pub scale: Scale,
+    /// For the command remove.
+    pub remove: Remove,
+    /// For the command unstick.
+    pub unstick: Unstick,
+    /// For the command logs.
+    pub logs: Logs,
     /// The publish lock: one publish of an application at a time.
     pub lock: Lock,
     /// The code host: comments and statuses.
@@ -137,10 +145,30 @@ pub struct SourceSettings {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forge {
-    /// Base address of the code host's API.
+    /// Address of the code host or of its API.
     #[schemars(extend("x-default" = "the CI's own"))]
     pub url: Option<Url>,
-    /// Token that may write comments and statuses.
+    /// Which API it speaks; auto knows it from the CI or the address, else asks the host.
+    #[schemars(extend("default" = "auto"))]
+    pub kind: ForgeKind,
+    /// Token that may write comments and statuses; docs/forges.md names its scopes.
     #[schemars(extend("x-secret" = true))]
     pub token: Option<crate::domain::secret::Secret>,
+    /// PEM file of the certificate authority of the code host.
+    #[schemars(extend("x-kind" = "file", "x-default" = "CI_SERVER_TLS_CA_FILE"))]
+    pub ca: Option<std::path::PathBuf>,
+    /// Where the environment answers, as people reach it: the code host links to it.
+    #[schemars(extend("x-default" = "CI_ENVIRONMENT_URL, else the Service's address when it is reached from outside"))]
+    pub environment_url: Option<Url>,
+}
+
+/// Which API the code host speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForgeKind {
+    Auto,
+    Gitlab,
+    Github,
+    Gitea,
+    Forgejo,
 }

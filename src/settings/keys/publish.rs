@@ -39,6 +39,10 @@ pub struct Rollback {
     /// Revision to go back to.
     #[schemars(range(min = 1), extend("x-default" = "the last good revision"))]
     pub to: Option<u64>,
+    /// Limit of a rollback, by command or after a rollout that failed.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "5m"))]
+    pub timeout: Duration,
 }
 
 /// For the command scale.
@@ -51,6 +55,51 @@ pub struct Scale {
     /// Forget a manual scale.
     #[schemars(extend("default" = false))]
     pub reset: bool,
+}
+
+/// For the command remove.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Remove {
+    /// Delete the namespace, too: only one that Shipway created, and that holds nothing else.
+    #[schemars(extend("default" = false))]
+    pub namespace: bool,
+}
+
+/// For the command unstick.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unstick {
+    /// This pod alone.
+    #[schemars(extend("x-kind" = "dns-name"))]
+    pub pod: Option<String>,
+    /// Take this finalizer away from the pods that are stuck.
+    #[schemars(extend("x-kind" = "qualified"))]
+    pub finalizer: Option<String>,
+    /// Delete by force pods whose node is gone; any other stuck pod only when unstick.pod names it.
+    #[schemars(extend("default" = false))]
+    pub force: bool,
+}
+
+/// For the command logs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Only pods of this revision.
+    #[schemars(range(min = 1), extend("x-default" = "all pods of the application"))]
+    pub revision: Option<u64>,
+    /// Only lines that are not older.
+    #[serde(default, deserialize_with = "kinds::maybe_duration")]
+    #[schemars(with = "Option<DurationText>")]
+    pub since: Option<Duration>,
+    /// Only lines that match this regular expression.
+    pub grep: Option<String>,
+    /// Write whole logs into this archive (.tar.gz or .tar.zst), a file for each life of a container.
+    #[schemars(extend("x-kind" = "archive"))]
+    pub to: Option<PathBuf>,
+    /// Go on with what the pods say from now on, until it is stopped.
+    #[schemars(extend("default" = false))]
+    pub follow: bool,
 }
 
 /// The publish lock.
@@ -85,6 +134,22 @@ pub struct Notify {
     /// Where one JSON message goes: generic, Slack, DingTalk, WeCom or Feishu by the shape of the address.
     #[schemars(extend("x-secret" = true))]
     pub url: Option<Secret>,
+    /// Signs the message: DingTalk's and Feishu's signing key; a generic receiver gets a header X-Shipway-Signature-256.
+    #[schemars(extend("x-secret" = true))]
+    pub secret: Option<Secret>,
+    /// Which runs send one: publish is what was published, and every failure outside of merge requests; failure is failures alone,
+    /// outside of merge requests; always is every run.
+    #[schemars(extend("default" = "publish"))]
+    pub when: NotifyWhen,
+}
+
+/// Which runs send a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyWhen {
+    Publish,
+    Failure,
+    Always,
 }
 
 /// The configuration centre.
@@ -121,6 +186,8 @@ pub struct Report {
     /// Folder of the reports, relative to the checkout.
     #[schemars(extend("default" = "shipway-report/"))]
     pub dir: PathBuf,
+    /// Where the template of Drone's card is served (plugin/drone/card.json); without it the card brings its template along.
+    pub card: Option<super::super::kinds::Url>,
 }
 
 /// The job log.

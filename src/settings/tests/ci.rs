@@ -83,7 +83,7 @@ fn gitlab_merge_request_of_the_same_project() {
     ])
     .ci;
     let request = ci.merge_request.clone().unwrap();
-    assert_eq!((request.number, request.fork, request.project.as_deref()), (12, false, Some("7")));
+    assert_eq!((request.number, request.fork, request.project.as_deref()), (12, Some(false), Some("7")));
     assert!(!ci.is_fork() && !ci.on_default_branch());
 }
 
@@ -107,7 +107,7 @@ fn gitlab_merge_request_of_a_fork() {
 fn gitlab_branch_with_an_open_merge_request() {
     let ci = gitlab(&[("CI_COMMIT_BRANCH", "feature"), ("CI_OPEN_MERGE_REQUESTS", "trade/order-service!333,other/fork!1")]).ci;
     let request = ci.merge_request.unwrap();
-    assert_eq!((request.number, request.project.as_deref(), request.fork), (333, Some("trade/order-service"), false));
+    assert_eq!((request.number, request.project.as_deref(), request.fork), (333, Some("trade/order-service"), Some(false)));
 }
 
 #[test]
@@ -221,6 +221,7 @@ fn drone_pull_request() {
     ]);
     // The branch that Drone names is the target: it was not pushed.
     assert!(!ci.on_default_branch() && ci.is_fork());
+    assert_eq!(ci.unsaid_origin(), Some(12));
     let request = ci.merge_request.unwrap();
     assert_eq!(
         (request.number, request.source_branch.as_deref(), request.project.as_deref()),

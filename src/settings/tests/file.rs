@@ -73,7 +73,7 @@ fn mistakes_have_line_column_and_fix() {
         ("replicas: 2\n", "shipway.yaml:1:1: replicas is not a setting (did you mean kubernetes.replicas?)"),
         (
             "xyzzy: 2\n",
-            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rollback, scale, lock, forge, notify, center, queue, ledger, report, log)",
+            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rebase, rollback, scale, remove, unstick, logs, lock, forge, notify, center, queue, ledger, report, log)",
         ),
         (
             "image:\n  port: 70000\n",
@@ -144,6 +144,10 @@ fn relations_between_keys() {
         (
             "kubernetes: {rolling: {timeout: 5s}}\n",
             "shipway.yaml:1:33: kubernetes.rolling.timeout ends before a pod was ready for 10 seconds (raise the timeout, or lower min_ready_seconds)",
+        ),
+        (
+            "kubernetes: {rolling: {budgets: {unschedulable: 15m}}}\n",
+            "shipway.yaml:1:49: kubernetes.rolling.budgets.unschedulable is longer than the whole rollout may take, which is 10m (raise kubernetes.rolling.timeout, or lower the budget)",
         ),
         (
             "kubernetes: {resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}}\n",
@@ -227,12 +231,8 @@ fn check_looks_at_every_section_once() {
 fn what_this_version_does_not_do_is_said() {
     let warnings = |text| file(text).good().warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
-        warnings("kubernetes: {patches: [a.yaml], config: {from: config/}}\nledger: {url: 'sqlite:runs.db'}\n"),
-        [
-            "shipway.yaml:1:48: kubernetes.config.from has no effect in this version",
-            "shipway.yaml:1:23: kubernetes.patches has no effect in this version",
-            "shipway.yaml:2:15: ledger.url has no effect in this version",
-        ]
+        warnings("kubernetes: {replicas: 1}\nledger: {url: 'sqlite:runs.db'}\n"),
+        ["shipway.yaml:2:15: ledger.url has no effect in this version",]
     );
     assert_eq!(
         warnings("center: {url: 'zookeeper://zk.test:2181'}\n"),

@@ -38,7 +38,7 @@ fn sample(dir: &Path, time: SystemTime, mode: u32) -> String {
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let image = built(&build_in(dir)).unwrap();
+    let image = built(&Build { generated: true, ..build_in(dir) }).unwrap();
     image.manifests.last().unwrap().digest.to_string()
 }
 
@@ -69,13 +69,13 @@ fn described(media_type: &str, digest: &Digest, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
 }
 
-const OCI: [&str; 4] = [
+pub const OCI: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.oci.image.layer.v1.tar+gzip",
 ];
-const DOCKER: [&str; 4] = [
+pub const DOCKER: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.container.image.v1+json",
@@ -83,7 +83,7 @@ const DOCKER: [&str; 4] = [
 ];
 
 /// Pushes a base with one layer for each platform; an index when there are several.
-fn push_base(types: [&str; 4], platforms: &[&str]) -> ImageReference {
+pub fn push_base(types: [&str; 4], platforms: &[&str]) -> ImageReference {
     let target: ImageReference = format!("{}:1", lab().registry().repository("base")).parse().unwrap();
     let (mut blobs, mut manifests, mut list) = (Vec::new(), Vec::new(), Vec::new());
     for platform in platforms {
@@ -113,18 +113,20 @@ fn push_base(types: [&str; 4], platforms: &[&str]) -> ImageReference {
     if platforms.len() > 1 {
         manifests.push(manifest(types[0], &json!({"schemaVersion": 2, "mediaType": types[0], "manifests": list})));
     }
-    block_on(client().push(&Push { target: target.clone(), extra_tags: vec![], blobs, manifests, previous: None }, &Events::none()))
-        .unwrap();
+    block_on(
+        client().push(&Push { target: target.clone(), extra_tags: vec![], blobs, manifests, instead: None, look: None }, &Events::none()),
+    )
+    .unwrap();
     target
 }
 
-fn from(base: &str, dir: &Path) -> Build {
+pub fn from(base: &str, dir: &Path) -> Build {
     write_context(dir, &[("Dockerfile", &format!("FROM {base}\nCOPY a /app/a\nENV LANG=D\nENTRYPOINT [\"java\"]\n")), ("a", "A")]);
     Build { platforms: vec![], roles: BTreeMap::from([("a".into(), LayerRole::Application)]), ..build_in(dir) }
 }
 
 /// Every media type that stands in a manifest.
-fn media_types(body: &Value) -> Vec<String> {
+pub fn media_types(body: &Value) -> Vec<String> {
     let mut found = Vec::new();
     match body {
         Value::Object(map) => {
@@ -169,8 +171,11 @@ fn a_base_is_carried_on_in_its_own_family() {
         assert_eq!(roles, [LayerRole::Base, LayerRole::Application, LayerRole::Other]);
         assert!(matches!(&image.blobs[0].content, Content::Registry(source) if source.name() == base.name()));
         assert_eq!(image.size, image.blobs[0].size + image.blobs[1].size);
-        assert_eq!(image.base.as_ref().unwrap().tag.as_deref(), Some("1"));
-        assert!(image.base.as_ref().unwrap().digest.is_some());
+        let recorded = image.base.as_ref().unwrap().registry().unwrap();
+        assert_eq!((recorded.tag.as_deref(), recorded.digest.is_some()), (Some("1"), true));
+        let annotations = &manifest["annotations"];
+        assert_eq!(annotations["org.opencontainers.image.base.name"], base.to_string());
+        assert_eq!(annotations["org.opencontainers.image.base.digest"], recorded.digest.as_ref().unwrap().as_str());
         // The base's folders are not ours to describe; `app` is.
         assert_eq!(entries(&image.blobs[1]), ["app/ 755 0:0", "app/a 644 0:0 A"]);
         let pushed = push(&image, "family");
@@ -182,8 +187,14 @@ fn a_base_is_carried_on_in_its_own_family() {
 /// Pushes an image to a repository of its own.
 pub fn push(image: &image::Image, test: &str) -> ImageReference {
     let target: ImageReference = format!("{}:1", lab().registry().repository(test)).parse().unwrap();
-    let push =
-        Push { target: target.clone(), extra_tags: vec![], blobs: image.blobs.clone(), manifests: image.manifests.clone(), previous: None };
+    let push = Push {
+        target: target.clone(),
+        extra_tags: vec![],
+        blobs: image.blobs.clone(),
+        manifests: image.manifests.clone(),
+        instead: None,
+        look: None,
+    };
     let pushed = block_on(client().push(&push, &Events::none())).unwrap();
     assert_eq!(pushed.digest, image.manifests.last().unwrap().digest);
     target
@@ -223,7 +234,7 @@ fn a_mirror_and_a_missing_base() {
     let short = base.repository.clone();
     let mirror = Some(base.registry.clone());
     let image = built(&Build { base_registry: mirror.clone(), ..from(&format!("{short}:1"), dir.path()) }).unwrap();
-    assert_eq!(image.base.as_ref().unwrap().registry, "docker.io");
+    assert_eq!(image.base.as_ref().unwrap().registry().unwrap().registry, "docker.io");
     assert!(matches!(&image.blobs[0].content, Content::Registry(source) if source.registry == base.registry));
     let problem = built(&Build { base_registry: mirror, ..from("nobody:1", dir.path()) }).unwrap_err();
     assert_eq!(problem.code.slug(), "base-image-missing");
@@ -259,10 +270,17 @@ fn a_staged_boot_jar_becomes_layers_with_roles() {
     let dir = tempfile::tempdir().unwrap();
     let application = image::inspect(&boot_jar(&dir.path().join("app.jar"), 2020)).unwrap();
     let base = push_base(OCI, &["linux/amd64"]);
-    let staged = image::stage(&application, &image::Recipe { base, ..recipe() }, &dir.path().join("context")).unwrap();
+    let staged = image::stage(&application, &image::Recipe { base: base.into(), ..recipe() }, &dir.path().join("context")).unwrap();
     let roles = staged.layers.iter().map(|layer| (layer.path.clone(), layer.role)).collect();
-    let image =
-        built(&Build { context: staged.dir, dockerfile: staged.dockerfile, roles, platforms: vec![], ..build_in(dir.path()) }).unwrap();
+    let image = built(&Build {
+        context: staged.dir,
+        dockerfile: staged.dockerfile,
+        generated: true,
+        roles,
+        platforms: vec![],
+        ..build_in(dir.path())
+    })
+    .unwrap();
     let found: Vec<LayerRole> = image.blobs.iter().map(|blob| blob.role).collect();
     assert_eq!(
         found,

@@ -2,8 +2,14 @@
 
 mod build;
 mod dockerfile;
+mod engines;
+mod hostile;
 mod jars;
+mod java;
+mod layouts;
+mod parity;
 mod real;
+mod rebase;
 
 use std::{
     collections::BTreeMap,

@@ -23,7 +23,7 @@ fn inspected(fixture_name: &str) -> Application {
 }
 
 fn staged(application: &Application, dir: &Path) -> Staged {
-    let base: ImageReference = lab().base(17).parse().unwrap();
+    let base = lab().base(17).parse().unwrap();
     let env = [("LANG".to_string(), "C.UTF-8".to_string())].into();
     image::stage(application, &Recipe { base, args: vec![], env, ..recipe() }, &dir.join("context")).unwrap()
 }
@@ -34,7 +34,15 @@ fn roles(staged: &Staged) -> Vec<LayerRole> {
 
 fn built_of(staged: &Staged, dir: &Path) -> Image {
     let roles = staged.layers.iter().map(|layer| (layer.path.clone(), layer.role)).collect();
-    built(&Build { context: staged.dir.clone(), dockerfile: staged.dockerfile.clone(), roles, platforms: vec![], ..build_in(dir) }).unwrap()
+    built(&Build {
+        context: staged.dir.clone(),
+        dockerfile: staged.dockerfile.clone(),
+        generated: true,
+        roles,
+        platforms: vec![],
+        ..build_in(dir)
+    })
+    .unwrap()
 }
 
 /// Runs a tool, which has to succeed; says what it printed.

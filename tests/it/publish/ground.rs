@@ -9,11 +9,12 @@ use std::{
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Api, ListParams};
 use shipway::{
-    cluster::{self, Cluster, Publish, Released, Rollback, Target},
+    cluster::{self, Cluster, Errand, Publish, Released, Rollback, Target},
     domain::{
         event::{Event, Events},
         problem::Result,
         reference::ImageReference,
+        rollout::Budgets,
         workload::{Probe, Probes, Resources, Rolling, Security, ServicePort, Timing, Workload},
     },
 };
@@ -34,10 +35,19 @@ pub struct Ground {
 
 impl Ground {
     pub fn new(test: &str) -> Self {
+        Ground::of(lab().namespace(test))
+    }
+
+    /// All pods are pretended: ready at once, whatever their image.
+    pub async fn pretended(test: &str) -> Self {
+        Ground::of(lab().pretended_namespace(test).await)
+    }
+
+    fn of(namespace: Namespace) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
         let events = Events::new(move |event| sink.lock().unwrap().push(event));
-        Ground { namespace: lab().namespace(test), events, seen, folder: tempfile::tempdir().unwrap() }
+        Ground { namespace, events, seen, folder: tempfile::tempdir().unwrap() }
     }
 
     pub fn target(&self) -> Target {
@@ -64,6 +74,7 @@ impl Ground {
             namespace: self.namespace.name.clone(),
             name: NAME.to_string(),
             image: image(tag),
+            platforms: vec!["linux/amd64".to_string()],
             version: tag.to_string(),
             port: 8080,
             replicas: None,
@@ -83,16 +94,21 @@ impl Ground {
                 min_ready_seconds: 0,
                 timeout: Duration::from_secs(90),
                 drain: Duration::from_secs(1),
+                budgets: Budgets::default(),
             },
             service: Some(ServicePort { port: 80, kind: "ClusterIP".to_string() }),
             autoscale: None,
+            disruption: None,
+            config: None,
             security: Security::Restricted,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             service_account: None,
             pull_secret: None,
             user: Some(10001),
-            image_has_sleep: false,
+            container: None,
+            given: shipway::domain::workload::Given::All,
+            custom: shipway::domain::custom::Custom::default(),
         }
     }
 
@@ -112,14 +128,22 @@ impl Ground {
             lock_ttl: Duration::from_secs(5),
             holder: format!("https://ci.test/jobs/{number}"),
             evidence: self.folder.path().join("pods"),
+            back_timeout: Duration::from_secs(60),
+            history: 10,
         }
     }
 
     pub fn rollback_of(&self, to: Option<u64>) -> Rollback {
-        Rollback {
+        Rollback { errand: self.errand(), to }
+    }
+
+    /// A change by Grace, in a shell.
+    pub fn errand(&self) -> Errand {
+        Errand {
             name: NAME.to_string(),
-            to,
             timeout: Duration::from_secs(60),
+            budgets: Budgets::default(),
+            history: 10,
             author: Some("Grace".to_string()),
             job_url: None,
             lock_wait: Duration::from_secs(20),
@@ -182,4 +206,38 @@ pub fn image(tag: &str) -> ImageReference {
 
 pub fn quantities(given: &[(&str, &str)]) -> BTreeMap<String, String> {
     given.iter().map(|(name, amount)| ((*name).to_string(), (*amount).to_string())).collect()
+}
+
+/// The small web server's image with another program to start, in the same repository.
+pub async fn image_that_starts(program: &str) -> ImageReference {
+    let source = image("1");
+    let base = format!("http://{}/v2/{}", source.registry, source.repository);
+    let http = reqwest::Client::new();
+    let get = async |path: String, accept: &str| {
+        let answer = http.get(format!("{base}/{path}")).header("accept", accept).send().await.unwrap();
+        answer.error_for_status().unwrap().json::<serde_json::Value>().await.unwrap()
+    };
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let mut manifest = get(format!("manifests/{}", source.digest.as_ref().unwrap()), media_type).await;
+    let mut config = get(format!("blobs/{}", manifest["config"]["digest"].as_str().unwrap()), "*/*").await;
+    config["config"]["Entrypoint"] = serde_json::json!([program]);
+    let config = config.to_string();
+    let digest = format!("sha256:{}", hex(&config));
+    let upload = http.post(format!("{base}/blobs/uploads/")).send().await.unwrap();
+    let location = upload.headers()["location"].to_str().unwrap();
+    let separator = if location.contains('?') { '&' } else { '?' };
+    let put = http.put(format!("{location}{separator}digest={digest}")).body(config.clone()).send().await.unwrap();
+    put.error_for_status().unwrap();
+    manifest["config"]["digest"] = digest.into();
+    manifest["config"]["size"] = config.len().into();
+    let manifest = manifest.to_string();
+    let tag = crate::support::unique("entrypoint");
+    let put = http.put(format!("{base}/manifests/{tag}")).header("content-type", media_type).body(manifest.clone());
+    put.send().await.unwrap().error_for_status().unwrap();
+    source.with_digest(&format!("sha256:{}", hex(&manifest)).parse().unwrap())
+}
+
+fn hex(text: &str) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

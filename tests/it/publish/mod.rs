@@ -1,17 +1,32 @@
 //! Publishes on the real kubelet: what works, what fails, and what is put back.
 
+mod adopt;
+mod bench;
+mod causes;
+mod custom;
 mod failures;
+mod going;
 mod ground;
+mod killed;
 mod neighbours;
+mod preflight;
+mod releases;
+mod rough;
 mod runs;
+mod scaling;
+mod soak;
+mod watching;
 
 use std::time::Duration;
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::api::{Api, ListParams};
-use shipway::domain::{
-    event::{Change, Event},
-    workload::Workload,
+use shipway::{
+    cluster::Publish,
+    domain::{
+        event::{Change, Event},
+        workload::Workload,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +36,10 @@ use crate::support::traffic::Traffic;
 
 /// Requests of a publish beyond its preflight and its watches.
 const MOST_REQUESTS: usize = 12;
-/// The version, the rights, three live objects, two dry runs.
-const PREFLIGHT: usize = 7;
+/// The version and four live objects: what safety needs.
+const LEAST_PREFLIGHT: usize = 5;
+/// Rights, namespace, two dry runs, quotas, limits, nodes beside that.
+const PREFLIGHT: usize = LEAST_PREFLIGHT + 7;
 /// Four lists and four watches.
 const WATCHES: usize = 8;
 
@@ -39,7 +56,8 @@ async fn a_first_publish_and_an_update() {
     assert!(said.contains(&Event::Rollout { desired: 2, updated: 2, ready: 2, available: 2 }), "{said:?}");
 
     let cluster = ground.cluster().await;
-    let publish = ground.publish_of(ground.workload("2"), 2);
+    // a lock that lives long is not renewed meanwhile, however slow the machine is
+    let publish = Publish { lock_ttl: Duration::from_secs(120), ..ground.publish_of(ground.workload("2"), 2) };
     let second = cluster.publish(&publish, &ground.events, &CancellationToken::new()).await.unwrap();
     println!("update: {:.2} s, {} requests", second.seconds, cluster.requests());
     assert!(cluster.requests() <= MOST_REQUESTS + PREFLIGHT + WATCHES, "{} requests", cluster.requests());
@@ -82,7 +100,7 @@ async fn a_node_port_answers_at_the_url() {
 }
 
 #[tokio::test]
-async fn no_request_fails_during_an_update() {
+async fn no_request_fails_during_an_update_a_rollback_and_a_scale_down() {
     let ground = Ground::new("requests");
     let drain = Duration::from_secs(5);
     let at = |tag: &str, number| {
@@ -93,11 +111,17 @@ async fn no_request_fails_during_an_update() {
     };
     let url = ground.publish(&at("1", 1)).await.unwrap().url.unwrap();
     let traffic = Traffic::begin(&url);
+    // the image ends at SIGTERM at once, without a word to whoever is connected
     ground.publish(&at("2", 2)).await.unwrap();
-    // the old pods drain until after the publish is done
+    let cluster = ground.cluster().await;
+    cluster.rollback(&ground.rollback_of(None), &ground.events, &CancellationToken::new()).await.unwrap();
+    let one = serde_json::json!({"spec": {"replicas": 1}});
+    let deployments = ground.api::<k8s_openapi::api::apps::v1::Deployment>().await;
+    deployments.patch(NAME, &Default::default(), &kube::api::Patch::Merge(&one)).await.unwrap();
+    // pods drain until after what ended them is done
     tokio::time::sleep(drain + Duration::from_secs(1)).await;
     let answers = traffic.end();
-    println!("{} requests during the update, {} failed", answers.asked(), answers.failed.len());
+    println!("{} requests during update, rollback and scale-down, {} failed", answers.asked(), answers.failed.len());
     assert!(answers.failed.is_empty(), "of {} requests: {:?}", answers.asked(), answers.failed);
     let of = |version: &str| answers.good.iter().filter(|answer| answer.contains(version)).count();
     assert!(of("version 1") > 0 && of("version 2") > 0 && answers.asked() > 50);

@@ -121,7 +121,7 @@ async fn replicas_belong_to_whoever_scales() {
     assert_eq!(ground.publish_tag("2", 2).await.unwrap().replicas, 3, "a manual scale survives");
 
     let mut workload = ground.workload("2");
-    workload.autoscale = Some(Autoscale { min: 1, max: 4, cpu: Some(70), memory: None });
+    workload.autoscale = Some(Autoscale { min: 1, max: 4, cpu: Some(70), ..Autoscale::default() });
     assert_eq!(
         ground.publish(&ground.publish_of(workload.clone(), 3)).await.unwrap().replicas,
         3,
@@ -144,7 +144,7 @@ async fn an_autoscaler_takes_over_the_number_that_we_set() {
     let ground = Ground::new("hand over");
     ground.publish_tag("1", 1).await.unwrap();
     let mut workload = ground.workload("1");
-    workload.autoscale = Some(Autoscale { min: 2, max: 4, cpu: Some(70), memory: None });
+    workload.autoscale = Some(Autoscale { min: 2, max: 4, cpu: Some(70), ..Autoscale::default() });
     ground.publish(&ground.publish_of(workload, 2)).await.unwrap();
     let deployment = ground.deployment().await;
     assert_eq!(deployment.spec.unwrap().replicas, Some(2));

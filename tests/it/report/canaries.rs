@@ -11,7 +11,10 @@ use shipway::{
         secret::Secret,
         step::{Step, StepState},
     },
-    report::{Attachments, Ci, Commit, Draft, Format, Header, Image, Level, Log, NotDone, Release, SettingRecord, Style, write_all},
+    report::{
+        Attachments, Ci, Commit, Draft, Format, Header, Image, Level, Log, NotDone, Recorder, Release, SettingRecord, Stage, Style, card,
+        comment, message, write_all,
+    },
 };
 
 use super::{log::Paper, sample};
@@ -74,6 +77,7 @@ fn events(leak: &str) -> Vec<Event> {
         Event::BuildLine { line: leak() },
         Event::ImagePushed { reference: leak(), digest: sample::digest(1) },
         Event::Applied { kind: "Deployment".into(), name: leak(), change: Change::Created },
+        Event::Difference { kind: "Deployment".into(), name: leak(), text: leak(), image: Some(leak()), replicas: None },
         Event::Pod { name: leak(), state: leak(), ready: false, old: false },
         Event::Waiting { what: leak(), seconds: 1 },
         Event::RollingBack { revision: 1, because: leak() },
@@ -103,6 +107,18 @@ fn no_secret_leaves() {
     draft.settings(vec![SettingRecord::new(text(), text(), text())]);
     events(&leak).into_iter().for_each(|event| draft.event(event, sample::begin()));
     let report = draft.finish(Some(&problem), sample::begin(), &redactor);
+
+    let message = message::message(&report);
+    assert_clean("the message", &format!("{:?} {}", message, message.data));
+    assert_clean("the status", &message::status_words(&report));
+    assert_clean("the card", &card::render(&report, None, &redactor).split("\"data\"").nth(1).unwrap().replace('＠', "@"));
+    let recorder = Recorder::new(text(), text());
+    recorder.record(|draft| draft.app(text(), text()));
+    events(&leak).into_iter().for_each(|event| recorder.event(event));
+    let so_far = recorder.so_far(&redactor).unwrap();
+    for stage in [Stage::Started, Stage::Rolling, Stage::RollingBack] {
+        assert_clean("the comment on its way", &comment::live(&so_far, stage, comment::LIMIT));
+    }
 
     let dir = tempfile::tempdir().unwrap();
     let attachments = Attachments { dockerfile: Some(text()), manifests: Some(text()) };

@@ -8,7 +8,7 @@ use shipway::{
         problem::{Code, EvidenceKind, Problem},
         redact::Redactor,
     },
-    report::{Ci, Commit, Draft, Image, NotDone, Release, Report, comment},
+    report::{Ci, Commit, Draft, Image, NotDone, Recorder, Release, Report, Stage, comment, message},
 };
 
 use super::sample;
@@ -16,6 +16,21 @@ use super::sample;
 /// A report that holds this text wherever foreign text can come from.
 fn filled(text: &str) -> Report {
     let mut draft = Draft::new("0.1.0", "run", sample::begin());
+    fill(&mut draft, text);
+    let problem =
+        Problem::new(Code::CrashLoop, text).hint(text).evidence(EvidenceKind::Log, text, text).evidence(EvidenceKind::Event, "pod/x", text);
+    draft.finish(Some(&problem), sample::begin(), &Redactor::default())
+}
+
+/// The comments of that run while it goes on.
+fn filled_live(text: &str, limit: usize) -> Vec<String> {
+    let recorder = Recorder::new("0.1.0", "run");
+    recorder.record(|draft| fill(draft, text));
+    let so_far = recorder.so_far(&Redactor::default()).unwrap();
+    [Stage::Started, Stage::Rolling, Stage::RollingBack].map(|stage| comment::live(&so_far, stage, limit)).into()
+}
+
+fn fill(draft: &mut Draft, text: &str) {
     draft.app(text, text);
     draft.environment(Some(text.into()));
     draft.ci(Ci { kind: text.into(), job_url: Some(format!("https://ci.example.test/{text}")), pipeline: None });
@@ -24,9 +39,8 @@ fn filled(text: &str) -> Report {
     draft.release(Release { namespace: text.into(), name: text.into(), ..Release::default() }, Some(text.into()));
     draft.not_done(NotDone { what: text.into(), instead: Some(text.into()), setting: text.into() });
     draft.event(Event::Warning { text: text.into(), hint: text.into() }, sample::begin());
-    let problem =
-        Problem::new(Code::CrashLoop, text).hint(text).evidence(EvidenceKind::Log, text, text).evidence(EvidenceKind::Event, "pod/x", text);
-    draft.finish(Some(&problem), sample::begin(), &Redactor::default())
+    let of = || text.to_string();
+    draft.event(Event::Difference { kind: of(), name: of(), text: of(), image: Some(of()), replicas: Some(1) }, sample::begin());
 }
 
 /// What a forge would act on: text, markup, links and images outside of code.
@@ -53,13 +67,17 @@ fn is_harmless(text: &str) -> bool {
 }
 
 fn judge(foreign: &str, limit: usize) -> Result<(), TestCaseError> {
-    let comment = comment::render(&filled(foreign), limit);
+    judge_comment(&comment::render(&filled(foreign), limit), limit)?;
+    filled_live(foreign, limit).iter().try_for_each(|comment| judge_comment(comment, limit))
+}
+
+fn judge_comment(comment: &str, limit: usize) -> Result<(), TestCaseError> {
     prop_assert!(comment.len() <= limit, "{} bytes", comment.len());
     for line in comment.lines() {
         prop_assert!(!line.trim_start().starts_with('/'), "a quick action: {line:?}");
         prop_assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line:?}");
     }
-    for text in active(&comment) {
+    for text in active(comment) {
         let ours = text.starts_with("link https://ci.example.test/") || text.starts_with("<!-- shipway ");
         let tags = ["<details>", "<summary>", "</summary>", "</details>", "<code>", "</code>", "<sub>", "</sub>"];
         let markup = tags.iter().fold(text.clone(), |rest, tag| rest.replace(tag, ""));
@@ -128,12 +146,23 @@ fn our_words_stand_as_they_are_and_names_in_code() {
     assert!(text.contains("- ⚠️ ``` `a `` b` 1a2b3c4d /close @all ```\n"), "{text}");
 }
 
+/// What a chat could act on: markup, mentions, addresses.
+fn judge_message(foreign: &str) -> Result<(), TestCaseError> {
+    let message = message::message(&filled(foreign));
+    for text in message.facts.iter().map(|(_, text)| text).chain([&message.title]) {
+        prop_assert!(!text.contains(['<', '>', '@', '[', ']', '`', '*', '\\', '#', '|', '~', '\n']) && !text.contains("://"), "{text:?}");
+        prop_assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text:?}");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_acts(text in "([`~|<>@/\\\\!\\[\\]()#*_$%&:\\-\n\r a-c\"']|```|\n/|</|-->|\u{202e}|\u{1b}|é){0,120}", limit in 12_000usize..40_000) {
         judge(&text, limit)?;
+        judge_message(&text)?;
     }
 
     #[test]

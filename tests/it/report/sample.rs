@@ -153,7 +153,7 @@ fn build_and_image() -> Vec<(f64, Event)> {
         (8.1, goal("jar")),
         (9.0, goal("repackage")),
         (9.4, goal("deploy")),
-        (10.0, finished(Step::Build, 9.9, "compiled 42 classes with JDK 17, 118 tests, deployed 2.4.0")),
+        (10.0, finished(Step::Build, 9.9, "compiled 42 source files with JDK 17, 118 tests, deployed 2.4.0")),
         (10.0, started(Step::Dockerfile)),
         (10.2, finished(Step::Dockerfile, 0.2, "3 layers on eclipse-temurin:17-jre")),
         (10.2, started(Step::Image)),
@@ -166,6 +166,16 @@ fn build_and_image() -> Vec<(f64, Event)> {
         (11.1, finished(Step::Image, 0.9, "2.1 MB of 118.4 MB sent in 6 requests")),
         (11.1, started(Step::Publish)),
         (11.6, applied("Deployment", Change::Configured)),
+        (
+            11.6,
+            Event::Difference {
+                kind: "Deployment".into(),
+                name: "order-service".into(),
+                text: "@@ -20,2 +20,2 @@\n-        image: registry.example.test/trade/order-service:0f1e2d3c4b5a\n+        image: registry.example.test/trade/order-service:1a2b3c4d5e6f\n".into(),
+                image: Some("registry.example.test/trade/order-service:0f1e2d3c4b5a".into()),
+                replicas: Some(2),
+            },
+        ),
         (11.7, applied("Service", Change::Unchanged)),
         (11.7, applied("HorizontalPodAutoscaler", Change::Created)),
     ]
@@ -201,7 +211,14 @@ pub fn succeeded() -> Run {
     events.push((39.7, finished(Step::Publish, 28.6, "revision 12 is up, 3 of 3 ready")));
     let fill = |draft: &mut Draft| {
         draft.image(image());
-        let release = Release { namespace: "trade".into(), name: "order-service".into(), revision: 12, previous: Some(11), replicas: 3 };
+        let release = Release {
+            namespace: "trade".into(),
+            name: "order-service".into(),
+            revision: 12,
+            previous: Some(11),
+            restores: None,
+            replicas: 3,
+        };
         draft.release(release, Some("http://order-service.trade.svc:80".into()));
     };
     Run { events, header: header(all_intents()), problem: None, fill }

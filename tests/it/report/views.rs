@@ -101,7 +101,7 @@ fn status_view() -> Status {
             release(11, Outcome::RolledBack, Some("crash-loop"), None),
             release(10, Outcome::Succeeded, None, Some(8)),
         ],
-        sequence: None,
+        ..Status::default()
     }
 }
 

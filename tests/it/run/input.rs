@@ -94,7 +94,7 @@ fn a_dockerfile_may_not_leave_the_context_and_has_no_run() {
     checkout.write("Dockerfile", "FROM scratch\nCOPY ../../etc/passwd /\n");
     job().run().expect_code(10).expect_text(&["context-escape", "Dockerfile:2"]);
     checkout.write("Dockerfile", "FROM scratch\nRUN make\n");
-    job().run().expect_code(10).expect_text(&["dockerfile-unsupported", "Dockerfile:2", "RUN"]);
+    job().env("SHIPWAY_IMAGE_ENGINE", "native").run().expect_code(10).expect_text(&["dockerfile-unsupported", "Dockerfile:2", "RUN"]);
     checkout.write("Dockerfile", "FROM scratch\nCOPY app.jar /app.jar\nENTRYPOINT [\"java\", \"-jar\", \"/app.jar\"]\n");
     job().run().expect_code(0);
 }

@@ -4,9 +4,11 @@ mod cancelled;
 mod failed;
 mod input;
 mod nothing_configured;
+mod operated;
 mod published;
 mod refused;
 mod secrets;
+mod traffic;
 
 use std::path::Path;
 

@@ -23,6 +23,27 @@ fn a_wrong_registry_password_names_registry_user_and_setting() {
 }
 
 #[test]
+fn a_refused_password_is_told_before_the_build_and_only_where_an_image_is_pushed() {
+    let (checkout, registry) = (web(), lab().registry_auth());
+    checkout.write("shipway.yaml", "build: {command: [touch, was-built], artifact: app.jar}\n");
+    let image = registry.repository("told early");
+    let job = |command: &str| {
+        let job = with_gitlab_registry(gitlab(&checkout, 1), &registry, &image).env("CI_REGISTRY_PASSWORD", "not-the-password");
+        job.env("SHIPWAY_IMAGE_BASE", lab().base(17)).arg(command)
+    };
+    let was_built = || std::fs::remove_file(checkout.path().join("was-built")).is_ok();
+    for command in ["image", "run"] {
+        job(command).run().expect_code(30).expect_text(&["registry-unauthorized", &registry.user, "registry.username"]);
+        assert!(!was_built(), "{command}");
+    }
+    for command in ["build", "dockerfile"] {
+        job(command).run().expect_code(0);
+        assert!(was_built(), "{command}");
+    }
+    job("image").env("SHIPWAY_KIND", "library").run().expect_code(0);
+}
+
+#[test]
 fn bearer_tokens_of_gitea_are_spoken_and_a_wrong_password_is_named() {
     let (checkout, gitea) = (web(), lab().gitea());
     let repository = gitea.repository("bearer");

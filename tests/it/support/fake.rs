@@ -28,6 +28,18 @@ pub enum Act {
     Header(String, String),
     /// The registry's answer with the last byte of its body changed.
     Spoil,
+    /// This status line and these headers, and then a body without an end.
+    Endless(String),
+    /// The registry's answer, byte by byte, with this time in between.
+    Drip(Duration),
+    /// A header of so many bytes.
+    LongHeader(usize),
+    /// Read so many bytes of the request's body, give them to the registry (or not), answer this and close.
+    RefuseAfter { bytes: usize, store: bool, answer: String },
+    /// Do this, then hang up; the registry never hears of the request.
+    Do(Arc<dyn Fn() + Send + Sync>),
+    /// What a proxy does with CONNECT: a tunnel to the registry, whatever the name.
+    Tunnel,
     /// Nothing at all, for so long.
     Stall(Duration),
     /// Read the request's body in pieces of this many bytes with this time in between, then say that it was stored.
@@ -49,6 +61,7 @@ pub struct Seen {
     pub method: String,
     pub target: String,
     pub authorization: Option<String>,
+    pub proxy_authorization: Option<String>,
     pub range: Option<String>,
 }
 
@@ -162,6 +175,7 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) {
             method: method.to_string(),
             target: target.to_string(),
             authorization: own("authorization"),
+            proxy_authorization: own("proxy-authorization"),
             range: own("range"),
         });
         let rule = state.rules.iter_mut().find(|rule| rule.turns > 0 && rule.method == method && target.contains(&rule.path));
@@ -179,7 +193,9 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) {
                 return;
             }
         }
-    } else if !matches!(act, Some(Act::HangUp | Act::CutRequest(_))) && reader.read_exact(&mut body).is_err() {
+    } else if !matches!(act, Some(Act::HangUp | Act::Do(_) | Act::RefuseAfter { .. } | Act::CutRequest(_)))
+        && reader.read_exact(&mut body).is_err()
+    {
         return;
     }
     match act {
@@ -190,6 +206,28 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) {
             let _ = write!(client, "HTTP/1.1 201 Created\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
         Some(Act::HangUp) => {}
+        Some(Act::Tunnel) => tunnel(client, upstream),
+        Some(Act::Do(act)) => act(),
+        Some(Act::Endless(head)) => {
+            let piece = [b'x'; 64 << 10];
+            let _ = write!(client, "{head}connection: close\r\n\r\n");
+            while client.write_all(&piece).is_ok() {}
+        }
+        Some(Act::LongHeader(bytes)) => {
+            let _ = write!(client, "HTTP/1.1 200 OK\r\nx-long: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(bytes));
+        }
+        Some(Act::RefuseAfter { bytes, store, answer }) => {
+            let part = &mut body[..bytes];
+            if reader.read_exact(part).is_ok() {
+                if store {
+                    store_half(upstream, &head, part, state);
+                }
+                let _ = client.write_all(answer.as_bytes());
+                // What the other side still sends is left unread, as a server does that has refused; it gets time to hear why.
+                let _ = client.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut reader.take(64 << 10), &mut std::io::sink());
+            }
+        }
         Some(Act::Stall(time)) => std::thread::sleep(time),
         Some(Act::CutRequest(bytes)) => {
             let mut part = vec![0; bytes.min(head.length())];
@@ -204,12 +242,27 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) {
     }
 }
 
+/// Passes everything on, in both directions, until both have ended.
+fn tunnel(mut client: TcpStream, upstream: u16) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", upstream)) else { return };
+    let _ = client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    let (mut back, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    let answers = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut back, &mut to_client);
+        let _ = to_client.shutdown(std::net::Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut client, &mut server);
+    let _ = server.shutdown(std::net::Shutdown::Write);
+    let _ = answers.join();
+}
+
 /// Makes a PATCH of the beginning of a PUT, and a rule that answers the question for the offset.
 fn store_half(upstream: u16, head: &Head, body: &[u8], state: &Mutex<State>) {
     let target = head.first.split(' ').nth(1).unwrap().split("&digest=").next().unwrap().to_string();
     let mut patch = Head { first: format!("PATCH {target} HTTP/1.1"), headers: head.headers.clone() };
     patch.headers.retain(|(name, _)| name != "content-length");
     patch.headers.push(("content-length".to_string(), body.len().to_string()));
+    patch.headers.push(("content-range".to_string(), format!("0-{}", body.len() - 1)));
     let mut server = TcpStream::connect(("127.0.0.1", upstream)).unwrap();
     server.write_all(patch.text().as_bytes()).and_then(|()| server.write_all(body)).unwrap();
     let answered = Head::read(&mut BufReader::new(server)).unwrap();
@@ -233,6 +286,16 @@ fn pass(mut client: TcpStream, upstream: u16, head: &Head, body: &[u8], act: Opt
     let mut keep = bytes.len();
     match act {
         Some(Act::Swallow) => return,
+        Some(Act::Drip(pause)) => {
+            let _ = client.write_all(answered.text().as_bytes());
+            for byte in bytes {
+                std::thread::sleep(pause);
+                if client.write_all(&[byte]).is_err() {
+                    return;
+                }
+            }
+            return;
+        }
         Some(Act::CutAnswer(cut)) => keep = cut.min(keep),
         Some(Act::Spoil) => bytes.iter_mut().last().into_iter().for_each(|last| *last ^= 1),
         Some(Act::Header(name, value)) => {

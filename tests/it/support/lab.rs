@@ -2,7 +2,7 @@
 
 use super::{block_on, unique};
 use k8s_openapi::api::core::v1 as core;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,18 @@ impl Lab {
         self.variable("KUBECONFIG").into()
     }
 
+    /// A program that the lab compiled: `kubectl`, `helm`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
+        cache.join("shipway/bin").join(name)
+    }
+
+    /// The node that KWOK pretends; it takes only pods that mean it.
+    pub fn pretended_node(&self) -> String {
+        self.variable("LAB_KWOK_NODE")
+    }
+
     /// The open registry.
     pub fn registry(&self) -> Registry {
         self.registry_of("LAB_REGISTRY", "", "")
@@ -75,6 +87,26 @@ impl Lab {
     /// Gitea's Maven repository of the user `dev`.
     pub fn maven_repository(&self) -> String {
         format!("http://{}/api/packages/{}/maven", self.gitea().address, self.gitea().user)
+    }
+
+    /// The Docker engine, as `DOCKER_HOST` wants it: `unix://…`.
+    pub fn docker_host(&self) -> String {
+        self.variable("LAB_DOCKER_HOST")
+    }
+
+    /// The programs that come from npm: `node`, `gitlab-ci-local`.
+    pub fn npm(&self) -> PathBuf {
+        self.variable("LAB_NPM").into()
+    }
+
+    /// BuildKit's daemon, as BUILDKIT_HOST names it.
+    pub fn buildkit_host(&self) -> String {
+        self.variable("LAB_BUILDKIT_HOST")
+    }
+
+    /// The program that speaks with it.
+    pub fn buildctl(&self) -> PathBuf {
+        self.variable("LAB_BUILDCTL").into()
     }
 
     /// The Java base image of that version in the open registry (17 or 25).
@@ -112,6 +144,15 @@ impl Lab {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, self.script(&["kubeconfig", &name])).unwrap();
         Namespace { name, kubeconfig, _folder: folder }
+    }
+
+    /// As [`Lab::namespace`], and all of its pods land on the pretended node: they cost nothing and are ready at once, but nothing runs.
+    pub async fn pretended_namespace(&self, test: &str) -> Namespace {
+        let namespace = self.namespace(test);
+        let label = serde_json::json!({"metadata": {"labels": {"lab/pods": "pretended"}}});
+        let api = Api::<core::Namespace>::all(self.client().await);
+        api.patch(&namespace.name, &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
+        namespace
     }
 
     /// The name of an empty namespace without any account; the caller deletes it.

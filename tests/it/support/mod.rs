@@ -3,14 +3,22 @@
 // each test file uses some of it
 #![allow(dead_code)]
 
+pub mod api;
+pub mod checker;
 pub mod fake;
 pub mod fixture;
+pub mod forge;
+pub mod gitea;
+pub mod gitlab;
+pub mod http;
 pub mod job;
 pub mod lab;
 pub mod others;
+pub mod pipeline;
 pub mod registry;
 pub mod shipway;
 pub mod traffic;
+pub mod webhook;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

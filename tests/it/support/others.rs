@@ -30,6 +30,11 @@ impl Drop for Guard {
 
 /// A Deployment as `kubectl create deployment` makes it.
 pub fn deployment(namespace: &str, name: &str) {
+    block_on(deployment_async(namespace, name));
+}
+
+/// The same, for a test that is async by itself.
+pub async fn deployment_async(namespace: &str, name: &str) {
     let object = serde_json::json!({
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
@@ -42,7 +47,7 @@ pub fn deployment(namespace: &str, name: &str) {
         },
     });
     let object: Deployment = serde_json::from_value(object).unwrap();
-    block_on(async { Api::namespaced(lab().client().await, namespace).create(&PostParams::default(), &object).await.unwrap() });
+    Api::namespaced(lab().client().await, namespace).create(&PostParams::default(), &object).await.unwrap();
 }
 
 /// A Lease that another job holds from now on.

@@ -43,7 +43,10 @@ pub fn shipway(folder: impl AsRef<Path>) -> Shipway {
             command.env(name, value);
         }
     }
-    Shipway { command, output: tempfile::tempdir().unwrap(), limit: LIMIT }
+    let output = tempfile::tempdir().unwrap();
+    // A cache of its own: what a run asks a registry does not depend on the tests before it.
+    command.env("XDG_CACHE_HOME", output.path());
+    Shipway { command, output, limit: LIMIT }
 }
 
 impl Shipway {

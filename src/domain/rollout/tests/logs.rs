@@ -40,3 +40,26 @@ fn memory_hints_compare_heap_and_limit() {
     assert!(hint("1Gi", "-XX:MaxRAMPercentage=70").starts_with("raise kubernetes.resources.limits.memory"));
     assert!(java::memory_hint(None, &[]).starts_with("raise"));
 }
+
+#[test]
+fn words_of_a_log_say_what_to_do() {
+    for (log, hint) in [
+        ("Unrecognized VM option 'UseFoo'\nError: Could not create the Java Virtual Machine.", "kubernetes.jvm"),
+        ("no main manifest attribute, in /app/app.jar", "main class"),
+        ("Error: Unable to access jarfile /app/app.jar", "COPY and ENTRYPOINT"),
+        ("exec /app/run: exec format error", "image.platforms"),
+        ("java.net.UnknownHostException: database", "kubernetes.env"),
+        ("Exception in thread \"main\" java.lang.OutOfMemoryError: Java heap space", "the heap is too small"),
+    ] {
+        let refined = java::refine(crash(), log);
+        assert!(refined.hint.as_deref().is_some_and(|given| given.contains(hint)), "{log}: {refined:?}");
+    }
+}
+
+#[test]
+fn the_heap_is_set_against_the_limit() {
+    let heap = |limit: &str, options: &[&str]| java::heap(Some(limit), &options.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(heap("1Gi", &["-Xmx512m"]).unwrap(), "-Xmx512m lets the heap alone take 50 % of it");
+    assert_eq!(heap("1Gi", &["-Xmx1g", "-XX:MaxRAMPercentage=95"]).unwrap(), "-XX:MaxRAMPercentage=95 lets the heap alone take 95 % of it");
+    assert_eq!((heap("1Gi", &["-Xlog:gc"]), java::heap(None, &["-Xmx1g".to_string()])), (None, None));
+}

@@ -27,6 +27,22 @@ fn pods_that_the_cluster_refuses() {
 }
 
 #[test]
+fn a_refusal_names_the_setting_where_there_is_one() {
+    for (message, hint) in [
+        ("pods \"web-1\" is forbidden: failed quota: q: must specify limits.cpu for: app", "kubernetes.resources"),
+        ("pods \"web-1\" is forbidden: maximum memory usage per Container is 128Mi, but limit is 256Mi", "LimitRange"),
+        ("admission webhook \"policy.test\" denied the request: no latest tags", "webhook"),
+        ("pods \"web-1\" is forbidden: no PriorityClass with name high was found", "PriorityClass"),
+    ] {
+        let finding = doomed(&rollout(&refused(message)), 1).unwrap();
+        assert!(finding.hint.as_deref().is_some_and(|given| given.contains(hint)), "{message}: {finding:?}");
+    }
+    let slow = rollout(&refused("Internal error occurred: failed calling webhook \"slow.test\": context deadline exceeded"));
+    assert_eq!(doomed(&slow, 59), None, "it may answer yet");
+    assert!(doomed(&slow, 60).unwrap().hint.unwrap().contains("webhook"));
+}
+
+#[test]
 fn a_namespace_that_wants_more_security_names_the_setting() {
     let sentence = "pods \"web-1\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
     let mut rollout = rollout(&refused(sentence));
@@ -58,7 +74,7 @@ fn a_quota_is_fatal_when_no_old_pod_will_go() {
         }),
         ..loose
     };
-    spare.see_deployment(Some(loose));
+    spare.see_deployment(Some(loose), secs(0));
     spare.see_pod(pod("x", "o", SPEC, READY), secs(0));
     assert_eq!(doomed(&spare, 1), None, "the rolling update may stop one first");
 }
@@ -67,12 +83,12 @@ fn a_quota_is_fatal_when_no_old_pod_will_go() {
 fn the_controllers_deadline_is_the_last_resort() {
     let mut rollout = rollout(NONE_UP);
     let over = ", conditions: [{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded, message: ReplicaSet has timed out progressing.}]";
-    rollout.see_deployment(Some(deployment(2, over)));
+    rollout.see_deployment(Some(deployment(2, over)), secs(0));
     let finding = doomed(&rollout, 5).unwrap();
     assert_eq!(
         (finding.code, finding.message.as_str()),
         (Code::DeadlineExceeded, "the deployment controller gave up: ReplicaSet has timed out progressing")
     );
-    rollout.see_deployment(Some(deployment(1, over)));
+    rollout.see_deployment(Some(deployment(1, over)), secs(0));
     assert_eq!(doomed(&rollout, 5), None, "it may be about the generation before");
 }

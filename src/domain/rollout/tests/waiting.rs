@@ -68,9 +68,13 @@ fn a_pod_that_does_not_get_ready_is_waited_for_with_the_answer_of_its_probe() {
     assert_eq!(rollout.judge(secs(20)).waiting, "pod a to get ready: startup probe failed: connection refused (10.0.0.7:8080)");
     let get = "Startup probe failed: Get \"http://10.0.0.7:8080/\": dial tcp 10.0.0.7:8080: connect: connection refused";
     rollout.see_event(event("a", "Unhealthy", get));
-    assert!(rollout.judge(secs(20)).waiting.ends_with("startup probe failed: connection refused (10.0.0.7:8080)"));
+    assert!(rollout.judge(secs(20)).waiting.ends_with("startup probe failed: connection refused (http://10.0.0.7:8080/)"));
     rollout.see_event(event("a", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"));
-    assert_eq!(rollout.judge(secs(20)).waiting, "pod a to get ready: readiness probe failed: HTTP probe failed with statuscode: 503");
+    assert_eq!(rollout.judge(secs(20)).waiting, "pod a to get ready: readiness probe failed: HTTP 503 from http://pod:80/");
+    let late =
+        "Readiness probe failed: Get \"http://10.0.0.7:80/\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+    rollout.see_event(event("a", "Unhealthy", late));
+    assert!(rollout.judge(secs(20)).waiting.ends_with("failed: no answer within the probe's timeout (http://10.0.0.7:80/)"));
     assert_eq!(pods(STARTING, &[1]).judge(secs(2)).waiting, "pod a and 1 other to get ready: starting");
     let mut half = refusing(&with_startup(5, 60), READY, 10);
     half.see_set(set("n", 2, "{replicas: 1, readyReplicas: 1}"), secs(10));

@@ -1,0 +1,192 @@
+//! The user's other manifests: their kinds found out, applied in their order, put back and taken away with their release.
+
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch},
+    core::{ApiResource, GroupVersionKind},
+    discovery::{Scope, oneshot},
+};
+use serde_json::Value;
+
+use super::{
+    Publish,
+    apply::{Mode, changed, params},
+    connect::Cluster,
+    diff::{self, ObjectDiff},
+    lock::Lock,
+    preflight::not_ours,
+    problem,
+    publish::Change as Running,
+};
+use crate::domain::{
+    custom::{Identity, KEPT_KINDS, cluster_scoped, known_resource},
+    event::{Change, Event, Events},
+    manifests::{MANAGER, is_ours},
+    problem::{Code, Problem, Result},
+    release::{Release, outgrown},
+};
+
+/// One object of the user's own, with what the cluster knows of it.
+#[derive(Debug, Clone)]
+pub struct Other {
+    value: Value,
+    identity: Identity,
+    resource: ApiResource,
+    live: Option<DynamicObject>,
+}
+
+/// Which of them: those that pods may need come before the Deployment, what stands on it (an Ingress, a CronJob) after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Before,
+    After,
+}
+
+impl Cluster {
+    /// Finds out what the kinds are called in API paths, and what is there of the objects.
+    /// Fails with `manifest-invalid` for a kind that the cluster does not know, or that belongs to no namespace.
+    pub(super) async fn others(&self, values: &[Value]) -> Result<Vec<Other>> {
+        let mut others: Vec<Other> = Vec::new();
+        for value in values {
+            let identity = Identity::of(value);
+            let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+            let same = others.iter().find(|other| other.resource.api_version == version && other.resource.kind == identity.kind);
+            let resource = match same {
+                Some(other) => other.resource.clone(),
+                None => self.resource(&identity, version).await?,
+            };
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+            let live = self.call(("get", &resource.plural, &identity.name), api.get_opt(&identity.name)).await;
+            let live = live.map_err(|problem| needed(problem, &resource, &identity, &self.namespace))?;
+            others.push(Other { value: value.clone(), identity, resource, live });
+        }
+        Ok(others)
+    }
+
+    /// The names of Kubernetes' own kinds are known; of others the API server is asked.
+    async fn resource(&self, identity: &Identity, api_version: &str) -> Result<ApiResource> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = GroupVersionKind::gvk(group, version, &identity.kind);
+        if let Some(plural) = known_resource(group, &identity.kind) {
+            return Ok(ApiResource::from_gvk_with_plural(&kind, plural));
+        }
+        let unknown = || {
+            Problem::new(Code::ManifestInvalid, format!("the cluster does not know the kind of {identity} in {api_version}"))
+                .hint("correct apiVersion and kind, or have the owner of the cluster install what defines it")
+        };
+        match self.attempt(("get", "the kinds", api_version), oneshot::pinned_kind(&self.client, &kind)).await? {
+            Ok((resource, found)) if found.scope == Scope::Namespaced => Ok(resource),
+            Ok(_) => Err(cluster_scoped("kubernetes.manifests", identity)),
+            Err(kube::Error::Discovery(_)) => Err(unknown()),
+            Err(error) if problem::is_not_found(&error) => Err(unknown()),
+            Err(error) => Err(problem::problem(&error, self.action(("get", "the kinds of", api_version)))),
+        }
+    }
+
+    /// As part of the preflight: kinds, owners, and a dry run of each.
+    pub(super) async fn look_at_others(&self, publish: &Publish, values: &[Value], events: &Events) -> Result<Vec<Other>> {
+        let others = self.others(values).await?;
+        for other in &others {
+            let foreign = other.live.as_ref().filter(|live| !is_ours(&live.metadata, &publish.workload.name));
+            if let Some(live) = foreign.filter(|_| !publish.adopt) {
+                return Err(not_ours(&other.identity.kind.to_lowercase(), &other.identity.name, &live.metadata, &self.namespace));
+            }
+            if publish.preflight {
+                let mode = Mode { dry_run: true, force: publish.forces(), ..Mode::default() };
+                self.apply_other(other, mode, events).await?;
+            }
+        }
+        Ok(others)
+    }
+
+    /// Applies those of one phase, in their order; before each it is asked whether the lock still holds.
+    pub(super) async fn apply_others(&self, others: &[Other], phase: Phase, mode: Mode, lock: &Lock, events: &Events) -> Result<()> {
+        for other in others.iter().filter(|other| (phase == Phase::Before) == other.identity.comes_before_deployments()) {
+            lock.check()?;
+            self.apply_other(other, mode, events).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_other(&self, other: &Other, mode: Mode, events: &Events) -> Result<DynamicObject> {
+        let Other { value, identity, resource, live } = other;
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
+        let action = ("patch", resource.plural.as_str(), identity.name.as_str());
+        let applied = self.call(action, api.patch(&identity.name, &params(MANAGER, mode), &Patch::Apply(value))).await;
+        let applied = applied.map_err(|problem| needed(problem, resource, identity, &self.namespace))?;
+        if !mode.dry_run {
+            let change = changed(live.as_ref().map(|live| &live.metadata), &applied.metadata);
+            events.emit(Event::Applied { kind: identity.kind.clone(), name: identity.name.clone(), change });
+        }
+        Ok(applied)
+    }
+
+    /// What the records say was applied, as it can be applied again; the content of Secrets is in no record, so they stay as they are.
+    pub(super) async fn recorded_others(&self, release: &Release) -> Result<Vec<Other>> {
+        let values: Vec<Value> = release.others.iter().filter(|value| !Identity::of(value).is("", "Secret")).cloned().collect();
+        self.others(&values).await
+    }
+
+    /// Deletes what one release had and the next has not; what holds data is left, with a word.
+    pub(super) async fn drop_outgrown(&self, before: &[Value], now: &[Value], application: &str, events: &Events) -> Result<()> {
+        for other in self.others(&outgrown(before, now)).await? {
+            let Some(live) = other.live.as_ref().filter(|live| is_ours(&live.metadata, application)) else { continue };
+            if KEPT_KINDS.contains(&other.identity.kind.as_str()) {
+                events.note(format!("{} is not in kubernetes.manifests any more; it is left, since it holds data", other.identity));
+                continue;
+            }
+            let name = live.name_any();
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &other.resource);
+            let action = ("delete", other.resource.plural.as_str(), name.as_str());
+            match self.attempt(action, api.delete(&name, &DeleteParams::background())).await? {
+                Err(error) if !problem::is_not_found(&error) => return Err(problem::problem(&error, self.action(action))),
+                _ => events.emit(Event::Applied { kind: other.identity.kind.clone(), name, change: Change::Deleted }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The others of an earlier release as they were then; what only the failed one had goes.
+    pub(super) async fn put_back_others(&self, change: &Running<'_>, previous: &Release) -> Result<()> {
+        let (lock, events, mode) = (change.held.lock, change.held.events, Mode { force: true, ..Mode::default() });
+        let others = self.recorded_others(previous).await?;
+        self.apply_others(&others, Phase::Before, mode, lock, events).await?;
+        self.apply_others(&others, Phase::After, mode, lock, events).await?;
+        lock.check()?;
+        self.drop_outgrown(&change.release.others, &previous.others, change.name, events).await
+    }
+
+    /// What a publish would change of them.
+    pub(super) async fn other_differences(&self, values: &[Value]) -> Result<Vec<ObjectDiff>> {
+        let mut differences = Vec::new();
+        for other in self.others(values).await? {
+            let mode = Mode { dry_run: true, force: true, ..Mode::default() };
+            let after = match (self.apply_other(&other, mode, &Events::none()).await, &other.live) {
+                (Ok(after), _) => diff::yaml(&after)?,
+                (Err(problem), None) if problem.code == Code::NamespaceMissing => diff::yaml(&other.value)?,
+                (Err(problem), _) => return Err(problem),
+            };
+            let before = other.live.as_ref().map(diff::yaml).transpose()?;
+            let change = match &before {
+                None => Change::Created,
+                Some(before) if *before == after => Change::Unchanged,
+                Some(_) => Change::Configured,
+            };
+            let Identity { kind, name, .. } = other.identity;
+            differences.push(ObjectDiff { kind, name, change, live_yaml: before, dry_run_yaml: Some(after) });
+        }
+        Ok(differences)
+    }
+}
+
+/// The delivered Role knows the generated objects only.
+fn needed(problem: Problem, resource: &ApiResource, identity: &Identity, namespace: &str) -> Problem {
+    if problem.code != Code::ClusterForbidden {
+        return problem;
+    }
+    let ApiResource { group, plural, .. } = resource;
+    let name = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
+    problem.hint(format!(
+        "kubernetes.manifests has {identity}: add get, create, patch and delete of {name} to the account's Role in namespace {namespace}"
+    ))
+}

@@ -1,0 +1,85 @@
+//! Which engine builds the image: the native one where it can, else what the machine offers; the log says which, and why.
+
+use super::{access, run::Run};
+use crate::{
+    domain::{
+        image_source::ImageSource,
+        problem::{Code, Problem, Result},
+    },
+    image::{
+        self, Build, Image,
+        engines::{self, Machine, Other},
+    },
+    net,
+    plan::Plan,
+    registry,
+    settings::Engine,
+};
+
+/// Where the output of other engines goes, below the report folder.
+const LOG: &str = "engine.log";
+
+/// Builds by the engine that is set; `auto` is the native one, unless the Dockerfile has what it does not cover.
+pub(super) async fn build(run: &Run, build: &Build) -> Result<Image> {
+    let wanted = match run.plan.settings.image.engine {
+        Engine::Native => return image::build(build, &run.registry, &run.events).await,
+        Engine::Auto => None,
+        Engine::Buildkit => Some(Other::Buildkit),
+        Engine::Docker => Some(Other::Docker),
+        Engine::Buildah => Some(Other::Buildah),
+    };
+    if let Some(engine) = wanted {
+        return by_other(run, build, wanted, &format!("image.engine is {}", engine.name())).await;
+    }
+    match image::build(build, &run.registry, &run.events).await {
+        Err(problem) if problem.code == Code::DockerfileUnsupported => by_other(run, build, None, &problem.message).await,
+        built => built,
+    }
+}
+
+async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) -> Result<Image> {
+    let machine = machine(&run.plan, build)?;
+    let found = engines::find(&machine, wanted).await.map_err(|problem| match wanted {
+        Some(_) => problem,
+        None => Problem { message: format!("{why}; {}", problem.message), ..problem },
+    })?;
+    run.events.note(format!("{why}; the image is built by {}", found.words));
+    if build.base_registry.is_some() && found.engine != Other::Buildah {
+        let text = format!("image.base_registry is not known to {}: it pulls base images by its own rules", found.engine.name());
+        run.events.warning(text, "set the mirror in the engine's own configuration (registry-mirrors)");
+    }
+    let image = engines::build(&found, build, &machine, &run.registry, &run.events).await?;
+    run.events.note(format!("what {} builds is not reproducible: the same commit may give another digest", found.engine.name()));
+    Ok(image)
+}
+
+fn machine(plan: &Plan, build: &Build) -> Result<Machine> {
+    let settings = &plan.settings.registry;
+    let accesses = access::accesses(plan)?;
+    let named = accesses.iter().filter(|access| access.insecure).filter_map(|access| access.prefix.split('/').next()).map(str::to_string);
+    let base = image::base_names(build)?;
+    let bases = base.iter().filter_map(|name| name.parse::<ImageSource>().ok()?.registry().map(|name| name.registry.clone()));
+    let mut insecure: Vec<String> = named.chain(bases.filter(|registry| net::is_loopback(host(registry)))).collect();
+    insecure.sort();
+    insecure.dedup();
+    if let Some(ca) = &settings.ca {
+        tracing::debug!("registry.ca {} is not handed over: engines have their own folders of certificates", ca.display());
+    }
+    Ok(Machine {
+        env: plan.host.engine_env(),
+        dir: plan.facts.dir.clone(),
+        credentials: registry::config_of(&accesses),
+        insecure,
+        log: plan.report_dir.join(LOG),
+        timeout: plan.settings.build.timeout,
+        epoch: plan.host.source_date_epoch,
+    })
+}
+
+/// The host of a registry, without its port.
+fn host(registry: &str) -> &str {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => registry,
+    }
+}

@@ -1,0 +1,250 @@
+//! What is found before anything changes: all of it at once, each with its setting.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration,
+    core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota, Secret, Service},
+    rbac::v1::Role,
+};
+use kube::{
+    Resource,
+    api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use shipway::{
+    cluster::{self, Publish},
+    domain::{
+        problem::Problem,
+        workload::{SecretKey, Workload},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::ground::{Ground, quantities};
+use crate::support::{
+    lab::lab,
+    webhook::{Says, Webhook},
+};
+
+async fn create<K>(ground: &Ground, object: Value)
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object).unwrap();
+    ground.api::<K>().await.create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// A publish that is refused before it changes anything.
+async fn refused(ground: &Ground, workload: Workload) -> Problem {
+    let problem = ground.publish(&ground.publish_of(workload, 1)).await.unwrap_err();
+    println!("{}: {}", problem.code.slug(), problem.message);
+    assert!(!problem.unrestored, "{problem:?}");
+    assert!(ground.pod_names().await.is_empty());
+    let records = ground.api::<ConfigMap>().await.list(&ListParams::default().labels("shipway.dev/record")).await.unwrap();
+    assert!(records.items.is_empty(), "nothing is written down that does not begin");
+    problem
+}
+
+fn secret(secret: &str, key: &str) -> SecretKey {
+    SecretKey { secret: secret.to_string(), key: key.to_string() }
+}
+
+/// The quota's controller counts in its own time.
+async fn counted(ground: &Ground, name: &str) {
+    for _ in 0..300 {
+        let quota = ground.api::<ResourceQuota>().await.get(name).await.unwrap();
+        if quota.status.and_then(|status| status.used).is_some_and(|used| !used.is_empty()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the quota {name} is not counted");
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_said_at_once() {
+    let ground = Ground::new("all at once");
+    create::<Secret>(&ground, json!({"metadata": {"name": "database"}, "stringData": {"user": "ada"}})).await;
+    create::<ResourceQuota>(&ground, json!({"metadata": {"name": "small"}, "spec": {"hard": {"requests.memory": "24Mi"}}})).await;
+    let bounds = json!({"limits": [{"type": "Container", "max": {"memory": "32Mi"}}]});
+    create::<LimitRange>(&ground, json!({"metadata": {"name": "bounds"}, "spec": bounds})).await;
+    counted(&ground, "small").await;
+    let mut workload = ground.workload("1");
+    workload.secrets.insert("DB_PASSWORD".to_string(), secret("database", "password"));
+    workload.secrets.insert("TOKEN".to_string(), secret("nowhere", "token"));
+    workload.service_account = Some("robot".to_string());
+    workload.port = 0;
+    let problem = refused(&ground, workload).await;
+    let name = &ground.namespace.name;
+    assert!(problem.message.contains("things keep this publish from starting; nothing was changed:"), "{}", problem.message);
+    for words in [
+        "kubernetes.secrets.DB_PASSWORD names the Secret database, which has no key password (it has user)".to_string(),
+        format!("kubernetes.secrets.TOKEN names the Secret nowhere, which does not exist in namespace {name}"),
+        format!("kubernetes.service_account names the ServiceAccount robot, which does not exist in namespace {name}"),
+        format!("container app has a limit of 64Mi memory, but may have 32Mi at most, says a LimitRange of namespace {name}"),
+        format!("the quota small of namespace {name} has no room for the new pods: 2 pods make requests.memory 32Mi of 24Mi"),
+        "containerPort".to_string(),
+    ] {
+        assert!(problem.message.contains(&words), "{words:?} is not in: {}", problem.message);
+    }
+    assert!(
+        problem.message.contains("(correct kubernetes.resources.limits.memory, or have the LimitRange changed)"),
+        "{}",
+        problem.message
+    );
+}
+
+#[tokio::test]
+async fn a_surge_that_the_quota_has_no_room_for() {
+    let ground = Ground::new("no room");
+    ground.publish_tag("1", 1).await.unwrap();
+    create::<ResourceQuota>(&ground, json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "2"}}})).await;
+    counted(&ground, "small").await;
+    let before = ground.deployment().await.metadata.resource_version;
+    let problem = ground.publish_tag("2", 2).await.unwrap_err();
+    assert_eq!(problem.code.slug(), "quota-exceeded");
+    assert!(problem.message.ends_with("2 is used, and one pod more makes pods 3 of 2"), "{}", problem.message);
+    assert!(problem.hint.contains("kubernetes.rolling.max_unavailable: 1"), "{}", problem.hint);
+    assert_eq!(ground.deployment().await.metadata.resource_version, before);
+    let mut workload = ground.workload("2");
+    workload.rolling.max_unavailable = "1".to_string();
+    workload.rolling.max_surge = "0".to_string();
+    ground.publish(&ground.publish_of(workload, 3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted() {
+    let ground = Ground::new("deleted");
+    create::<ConfigMap>(&ground, json!({"metadata": {"name": "held", "finalizers": ["shipway.test/held"]}})).await;
+    let namespaces: Api<Namespace> = Api::all(lab().client().await);
+    namespaces.delete(&ground.namespace.name, &DeleteParams::default()).await.unwrap();
+    let problem = ground.publish_tag("1", 1).await.unwrap_err();
+    let released = json!({"metadata": {"finalizers": null}});
+    ground.api::<ConfigMap>().await.patch("held", &PatchParams::default(), &Patch::Merge(&released)).await.unwrap();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("namespace-missing", 10));
+    assert_eq!(problem.message, format!("namespace {} is being deleted", ground.namespace.name));
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_look_publishes_all_the_same() {
+    let ground = Ground::new("may not look");
+    let roles: Api<Role> = ground.api().await;
+    let mut role = roles.list(&ListParams::default()).await.unwrap().items.remove(0);
+    let looks = ["secrets", "namespaces", "serviceaccounts", "persistentvolumeclaims", "resourcequotas", "limitranges"];
+    let only_looks = |resource: &String| looks.contains(&resource.as_str());
+    role.rules.as_mut().unwrap().retain(|rule| !rule.resources.iter().flatten().all(only_looks));
+    roles.replace(role.metadata.name.as_deref().unwrap(), &PostParams::default(), &role).await.unwrap();
+    create::<Secret>(&ground, json!({"metadata": {"name": "database"}, "stringData": {"password": "x"}})).await;
+    let mut workload = ground.workload("1");
+    workload.secrets.insert("DB_PASSWORD".to_string(), secret("database", "password"));
+    ground.publish(&ground.publish_of(workload, 1)).await.unwrap();
+    let notes = ground.notes();
+    let note = notes.iter().find(|note| note.starts_with("not looked at before publishing")).unwrap_or_else(|| panic!("{notes:?}"));
+    for what in ["the Secret database", "ResourceQuotas", "LimitRanges", "the nodes' processors"] {
+        assert!(note.contains(what), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_for_other_processors_than_the_nodes_have() {
+    let ground = Ground::new("processors");
+    let target = cluster::Target { kubeconfig: vec![lab().kubeconfig()], ..cluster::Target::default() };
+    let admin = cluster::connect(&target, &ground.namespace.name).await.unwrap();
+    let mut workload = ground.workload("1");
+    workload.platforms = vec!["linux/s390x".to_string()];
+    let problem = admin.publish(&ground.publish_of(workload, 1), &ground.events, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("platform-missing", 10));
+    assert!(problem.message.contains("it is built for linux/s390x, and the nodes are linux/amd64"), "{}", problem.message);
+    assert!(problem.hint.contains("image.platforms"));
+}
+
+#[tokio::test]
+async fn a_preflight_that_is_switched_off_leaves_out_what_safety_does_not_need() {
+    let ground = Ground::new("preflight off");
+    let publish = Publish { preflight: false, ..ground.publish_of(ground.workload("1"), 20) };
+    ground.publish(&publish).await.unwrap();
+    let cluster = ground.cluster().await;
+    let older = Publish { preflight: false, ..ground.publish_of(ground.workload("1"), 19) };
+    let problem = cluster.publish(&older, &ground.events, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!(problem.code.slug(), "superseded", "safety is no look");
+    assert!(cluster.requests() <= super::LEAST_PREFLIGHT, "{} requests", cluster.requests());
+}
+
+/// Registers the webhook for the Deployments and Services of the ground's namespace; gives the name to unregister it by.
+async fn register(ground: &Ground, webhook: &Webhook, timeout: i32) -> String {
+    let name = format!("policy.{}.test", ground.namespace.name);
+    let configuration: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": timeout,
+            "clientConfig": {"url": webhook.url(), "caBundle": webhook.ca()},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ground.namespace.name}},
+            "rules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": ["apps", ""], "apiVersions": ["v1"], "resources": ["deployments", "services"]}],
+        }],
+    }))
+    .unwrap();
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(lab().client().await);
+    api.create(&PostParams::default(), &configuration).await.unwrap();
+    // the API server takes a moment to know it: until then it asks nobody
+    for _ in 0..200 {
+        if is_asked(ground).await {
+            return name;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the API server does not ask the webhook");
+}
+
+/// Whether a Service in a dry run meets the webhook, which lets none pass.
+async fn is_asked(ground: &Ground) -> bool {
+    let service: Service = serde_json::from_value(json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 80}]}})).unwrap();
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    ground.api::<Service>().await.create(&params, &service).await.is_err()
+}
+
+async fn unregister(name: &str) {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(lab().client().await);
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_webhook_that_denies_says_so_before_anything_changes() {
+    let ground = Ground::new("webhook denies");
+    let webhook = Webhook::start(Says::No("images of this line need a label team"));
+    let name = register(&ground, &webhook, 5).await;
+    let problem = refused(&ground, ground.workload("1")).await;
+    unregister(&name).await;
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("admission-denied", 30));
+    assert!(problem.message.contains("images of this line need a label team") && problem.message.contains(&name), "{}", problem.message);
+}
+
+#[tokio::test]
+async fn a_webhook_that_hangs_is_named_within_its_time() {
+    let ground = Ground::new("webhook hangs");
+    let webhook = Webhook::start(Says::Nothing);
+    let name = register(&ground, &webhook, 2).await;
+    let began = Instant::now();
+    let problem = refused(&ground, ground.workload("1")).await;
+    let seconds = began.elapsed().as_secs_f64();
+    unregister(&name).await;
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("webhook-failed", 20));
+    assert!(problem.message.contains(&name) && problem.hint.contains(&name), "{problem:?}");
+    assert!(seconds < 6.0, "{seconds} s: all objects wait for it at the same time");
+}
+
+#[tokio::test]
+async fn a_limit_that_a_quota_asks_for_is_named() {
+    let ground = Ground::new("quota asks");
+    create::<ResourceQuota>(&ground, json!({"metadata": {"name": "cpu"}, "spec": {"hard": {"limits.cpu": "4"}}})).await;
+    counted(&ground, "cpu").await;
+    let problem = refused(&ground, ground.workload("1")).await;
+    assert_eq!((problem.code.slug(), problem.hint.as_str()), ("quota-exceeded", "set kubernetes.resources.limits.cpu"));
+    let mut workload = ground.workload("1");
+    workload.resources.limits = quantities(&[("memory", "64Mi"), ("cpu", "1")]);
+    ground.publish(&ground.publish_of(workload, 2)).await.unwrap();
+}

@@ -1,0 +1,107 @@
+//! Looking on: logs of all pods, and a status that keeps itself fresh.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use shipway::{
+    cluster::{LogLine, LogQuery, Scaling},
+    domain::status::Status,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::ground::{Ground, NAME};
+
+fn query(revision: Option<u64>) -> LogQuery {
+    LogQuery { name: NAME.to_string(), revision, since: None }
+}
+
+#[tokio::test]
+async fn logs_of_all_pods_come_in_the_order_of_time_with_lives_before() {
+    let ground = Ground::new("logs");
+    // the second revision crashes on and on, and stays, because there is nothing to go back to
+    ground.publish_tag("crash", 1).await.unwrap_err();
+    let cluster = ground.cluster().await;
+    let found = cluster.log_sources(&query(None)).await.unwrap();
+    assert!(found.sources.iter().any(|source| source.previous), "{found:?}");
+    let mut lines = Vec::new();
+    cluster.read_logs(&found.sources, None, &mut |line: LogLine| lines.push(line)).await.unwrap();
+    assert!(!lines.is_empty() && lines.is_sorted_by_key(|line| line.at), "{lines:?}");
+    assert!(lines.iter().all(|line| line.container == "app" && line.pod.starts_with("web-")));
+
+    ground.publish_tag("1", 2).await.unwrap();
+    let of = async |revision| cluster.log_sources(&query(Some(revision))).await.unwrap().sources;
+    assert_eq!(of(2).await.len(), 2, "two pods, one life each");
+    assert!(of(2).await.iter().all(|source| !source.previous));
+    let unknown = cluster.log_sources(&query(Some(9))).await.unwrap_err();
+    assert_eq!(unknown.code.slug(), "revision-unknown");
+    assert!(unknown.message.contains("1, 2"), "{}", unknown.message);
+    let mut whole = Vec::new();
+    let bytes = cluster.copy_whole_log(&of(2).await[0], None, &mut whole).await.unwrap();
+    assert!(bytes > 0 && bytes == whole.len() as u64);
+}
+
+#[tokio::test]
+async fn a_followed_log_takes_in_pods_that_come() {
+    let ground = Ground::new("follow logs");
+    let mut workload = ground.workload("1");
+    workload.replicas = Some(1);
+    ground.publish(&ground.publish_of(workload, 1)).await.unwrap();
+    let seen: Arc<Mutex<Vec<LogLine>>> = Arc::default();
+    let (cluster, cancel, sink) = (ground.cluster().await, CancellationToken::new(), seen.clone());
+    let stop = cancel.clone();
+    let following = async {
+        cluster.follow_logs(&query(None), &stop, &mut |line| sink.lock().unwrap().push(line)).await.unwrap();
+    };
+    let pods = || {
+        let lines = seen.lock().unwrap();
+        lines.iter().map(|line| line.pod.clone()).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let acting = async {
+        until("the first pod's lines", || pods() == 1).await;
+        let scaling = Scaling { errand: ground.errand(), to: Some(2), replicas: None };
+        ground.cluster().await.scale(&scaling, &ground.events, &CancellationToken::new()).await.unwrap();
+        until("the second pod's lines", || pods() == 2).await;
+        cancel.cancel();
+    };
+    tokio::join!(following, acting);
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what} did not come"));
+}
+
+#[tokio::test]
+async fn a_watched_status_is_told_by_changes_and_asks_for_nothing() {
+    let ground = Ground::new("watch status");
+    let mut workload = ground.workload("1");
+    workload.replicas = Some(1);
+    ground.publish(&ground.publish_of(workload, 1)).await.unwrap();
+    let seen: Arc<Mutex<Vec<Status>>> = Arc::default();
+    let (cluster, cancel, sink) = (ground.cluster().await, CancellationToken::new(), seen.clone());
+    let stop = cancel.clone();
+    let watching = async {
+        cluster.watch_status(NAME, &stop, &mut |status: &Status| sink.lock().unwrap().push(status.clone())).await.unwrap();
+    };
+    let last = |condition: &dyn Fn(&Status) -> bool| seen.lock().unwrap().last().is_some_and(condition);
+    let acting = async {
+        until("the first status", || last(&|status| status.pods.len() == 1 && status.revisions.len() == 1)).await;
+        let requests = cluster.requests();
+        let two = json!({"spec": {"replicas": 2}, "metadata": {"annotations": {"shipway.dev/commit": "another"}}});
+        ground.api::<Deployment>().await.patch(NAME, &PatchParams::default(), &Patch::Merge(&two)).await.unwrap();
+        until("the second pod", || last(&|status| status.replicas.ready == 2 && status.commit.as_deref() == Some("another"))).await;
+        assert_eq!(cluster.requests(), requests, "watches alone");
+        cancel.cancel();
+    };
+    tokio::join!(watching, acting);
+    assert_eq!(seen.lock().unwrap()[0].revision, Some(1));
+}
