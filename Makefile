@@ -1,6 +1,6 @@
 # Thin: each target calls a script that says what it does. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt bench docs release lab-up lab-down lab-status
+.PHONY: help demo demo-down test lint fmt bench soak docs release lab-up lab-down lab-status
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+): *[a-z-]* *## /\1\t/p' Makefile | expand -t 14
@@ -20,8 +20,13 @@ lint:            ## format and lints only
 fmt:             ## format the code
 	@cargo fmt
 
-bench:           ## the README's figures: start-up, size, peak memory
+bench:           ## the README's figures: start-up, size, peak memory, seconds to a verdict; pushes beside Jib, crane, buildah and docker
 	@benches/figures.sh
+	@benches/verdicts.sh
+	@benches/push.sh
+
+soak:            ## a thousand random interleavings of publish, rollback, scale and kill on the lab's API server (SOAK_ROUNDS, SOAK_SEED)
+	@cargo test --locked --test it publish::soak::a_thousand_interleavings -- --ignored --nocapture
 
 docs:            ## write the generated reference (settings, problems, schema) anew
 	@tests/gate/docs.sh
