@@ -50,9 +50,10 @@ impl Broken {
         of_kind.map(|evidence| format!("{}\n{}\n", evidence.source, evidence.text)).collect()
     }
 
-    /// Classes that are fatal at once.
+    /// Classes that are fatal at once: long before the shortest budget, 30 seconds, could have run out. How soon it really is, is measured
+    /// by `benches/verdicts.sh`, on a machine that does nothing else.
     pub fn at_once(self) -> Self {
-        assert!(self.seconds <= 2.0, "{}: {:.2} s from the cause to the verdict", self.problem.code.slug(), self.seconds);
+        assert!(self.seconds <= 15.0, "{}: {:.2} s from the cause to the verdict", self.problem.code.slug(), self.seconds);
         self
     }
 

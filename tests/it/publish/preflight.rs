@@ -1,6 +1,6 @@
 //! What is found before anything changes: all of it at once, each with its setting.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingWebhookConfiguration,
@@ -224,17 +224,15 @@ async fn a_webhook_that_denies_says_so_before_anything_changes() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_hangs_is_named_within_its_time() {
+async fn a_webhook_that_hangs_is_named_and_all_objects_wait_for_it_together() {
     let ground = Ground::new("webhook hangs");
     let webhook = Webhook::start(Says::Nothing);
-    let name = register(&ground, &webhook, 2).await;
-    let began = Instant::now();
+    let name = register(&ground, &webhook, 3).await;
     let problem = refused(&ground, ground.workload("1")).await;
-    let seconds = began.elapsed().as_secs_f64();
     unregister(&name).await;
     assert_eq!((problem.code.slug(), problem.exit_code()), ("webhook-failed", 20));
     assert!(problem.message.contains(&name) && problem.hint.contains(&name), "{problem:?}");
-    assert!(seconds < 6.0, "{seconds} s: all objects wait for it at the same time");
+    assert!(webhook.peak() >= 2, "one object after the other waited for it");
 }
 
 #[tokio::test]

@@ -86,12 +86,12 @@ fn a_registry_that_is_down_is_named() {
 fn silence_ends_after_the_idle_time() {
     let (_registry, fake, _) = setup();
     let client = Client::new(net::Options { idle_timeout: Duration::from_millis(200), ..options() }, vec![]).unwrap();
-    fake.rule("GET", "/manifests/", 9, Act::Stall(Duration::from_secs(3)));
+    fake.rule("GET", "/manifests/", 9, Act::Stall(Duration::from_secs(60)));
     let begun = Instant::now();
     let problem = block_on(client.manifest(&fake.image("a/b:1"))).unwrap_err();
     assert_eq!(problem.code, Code::RegistryUnreachable);
     assert!(problem.message.contains("no progress"), "{}", problem.message);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 #[test]

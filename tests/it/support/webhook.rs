@@ -1,10 +1,12 @@
 //! An admission webhook that the real API server asks: over TLS, on loopback, with a certificate of its own.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -25,6 +27,14 @@ pub enum Says {
 pub struct Webhook {
     port: u16,
     folder: tempfile::TempDir,
+    asked: Arc<Asked>,
+}
+
+/// Questions without an answer yet: now, and at most.
+#[derive(Default)]
+struct Asked {
+    now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl Webhook {
@@ -37,18 +47,25 @@ impl Webhook {
         let config = Arc::new(config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Asked::default());
+        let counts = asked.clone();
         // ends with the test's process
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let config = config.clone();
-                std::thread::spawn(move || serve(connection, config, says));
+                let (config, counts) = (config.clone(), counts.clone());
+                std::thread::spawn(move || serve(connection, config, says, &counts));
             }
         });
-        Webhook { port, folder }
+        Webhook { port, folder, asked }
     }
 
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}/", self.port)
+    }
+
+    /// How many questions have been without an answer at the same time, at most.
+    pub fn peak(&self) -> usize {
+        self.asked.peak.load(Ordering::SeqCst)
     }
 
     /// The certificate authority, as a webhook's configuration has it.
@@ -58,12 +75,15 @@ impl Webhook {
 }
 
 /// One question a connection: simple, and every answer says so.
-fn serve(connection: TcpStream, config: Arc<rustls::ServerConfig>, says: Says) {
+fn serve(connection: TcpStream, config: Arc<rustls::ServerConfig>, says: Says, asked: &Asked) {
     let session = rustls::ServerConnection::new(config).unwrap();
     let mut stream = BufReader::new(rustls::StreamOwned::new(session, connection));
     let Some(question) = question(&mut stream) else { return };
     let Says::No(sentence) = says else {
-        std::thread::sleep(Duration::from_secs(30));
+        asked.peak.fetch_max(asked.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // until the API server gives up
+        let _ = stream.read(&mut [0]);
+        asked.now.fetch_sub(1, Ordering::SeqCst);
         return;
     };
     let response = json!({"uid": question["request"]["uid"], "allowed": false, "status": {"code": 403, "message": sentence}});
