@@ -11,7 +11,10 @@ use kube::{
     Api,
     api::{ListParams, LogParams},
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
 
 use super::{connect::Cluster, problem};
 use crate::domain::{
@@ -35,6 +38,9 @@ const PODS: usize = 3;
 /// Pods whose events are read.
 const EVENTS_OF: usize = 10;
 const EVENTS: usize = 20;
+/// How long the warnings of the pod in trouble may be late: the kubelet sends them beside the state that shows the trouble.
+const LATE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// What was gathered, best first, and the finding made sharper by the logs.
 pub struct Gathered {
@@ -57,7 +63,7 @@ impl Cluster {
         }
         let (logs, events) = tokio::join!(
             join_all(pods.iter().take(PODS).map(|pod| self.logs(&pod.pod, finding.container.as_deref(), folder))),
-            join_all(pods.iter().take(EVENTS_OF).map(|pod| self.events_of(pod.uid(), pod.name()))),
+            join_all(pods.iter().take(EVENTS_OF).map(|pod| self.events_of_pod(pod, finding.pod.as_deref() == Some(pod.name())))),
         );
         let first = logs.into_iter().next().unwrap_or_default();
         for log in &first {
@@ -66,6 +72,18 @@ impl Cluster {
         evidence.extend(first.into_iter().filter(|log| !log.text.is_empty()));
         evidence.extend(events_of_pods(&pods, &events));
         Gathered { finding: refined, evidence }
+    }
+
+    /// The events of a pod; those of the one in trouble when a warning is among them, or none came in time.
+    async fn events_of_pod(&self, pod: &WatchedPod, troubled: bool) -> Vec<Event> {
+        let until = Instant::now() + LATE;
+        loop {
+            let events = self.events_of(pod.uid(), pod.name()).await;
+            if !troubled || events.iter().any(is_warning) || Instant::now() >= until {
+                return events;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// The events of one object, oldest first; none where they cannot be read.
@@ -189,6 +207,10 @@ fn told(events: &[Event], pod: Option<&Pod>, source: &str) -> Vec<Evidence> {
         .collect();
     let probe = piece(EvidenceKind::Probe, probes.join("\n"));
     probe.into_iter().chain(piece(EvidenceKind::Event, lines.join("\n"))).collect()
+}
+
+fn is_warning(event: &Event) -> bool {
+    event.type_.as_deref() == Some("Warning")
 }
 
 fn is_failure_of(event: &Event, probe: &str) -> bool {

@@ -181,11 +181,14 @@ impl Plan {
 
     /// Labels of the image: the OCI image-spec's annotations, and those that are set.
     pub fn labels(&self, version: &str) -> Vec<(String, String)> {
-        let set = self.settings.image.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
-        self.annotations(version).into_iter().chain(set).collect()
+        let mut labels = self.annotations(version);
+        let others = self.settings.image.labels.iter().filter(|(key, _)| !labels.iter().any(|(known, _)| known == *key));
+        let others: Vec<_> = others.map(|(key, value)| (key.clone(), value.clone())).collect();
+        labels.extend(others);
+        labels
     }
 
-    /// The OCI image-spec's annotations that are known of the image.
+    /// The OCI image-spec's annotations that are known of the image; one that is set as a label (`image.labels`) has that value.
     pub fn annotations(&self, version: &str) -> Vec<(String, String)> {
         let commit = self.facts.commit.as_ref();
         let revision = commit.map(|commit| commit.sha.clone()).or_else(|| self.ci.commit.sha.clone());
@@ -198,7 +201,9 @@ impl Plan {
             ("created", created),
             ("version", Some(version.to_string())),
         ];
-        annotations.into_iter().filter_map(|(key, value)| Some((format!("org.opencontainers.image.{key}"), value?))).collect()
+        let named = annotations.into_iter().map(|(key, value)| (format!("org.opencontainers.image.{key}"), value));
+        let set = &self.settings.image.labels;
+        named.filter_map(|(key, value)| set.get(&key).cloned().or(value).map(|value| (key, value))).collect()
     }
 
     /// What the cluster pulls with, when both halves are set.

@@ -61,7 +61,8 @@ TOML
 }
 
 # The limits that a real node has against many at once (pulls one by one, events and pulls by the second, full disks of a
-# shared machine) would make tests wait for each other; nothing here changes how one application behaves.
+# shared machine) would make tests wait for each other; nothing here changes how one application behaves. For events 0 would not mean
+# without a limit, as it does for pulls, but the client's own default of 5 a second.
 # The DNS address answers nothing; without one every pod gets a warning event that no real cluster has.
 kubelet_up() {
   cat > "$LAB/kubelet.yaml" << YAML
@@ -84,7 +85,10 @@ podPidsLimit: 4096
 serializeImagePulls: false
 maxParallelImagePulls: 8
 registryPullQPS: 0
-eventRecordQPS: 0
+eventRecordQPS: 1000
+eventBurst: 2000
+kubeAPIQPS: 200
+kubeAPIBurst: 400
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 YAML

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::api::{Api as Objects, Patch};
 use serde_json::json;
 use shipway::{
@@ -275,34 +274,6 @@ async fn a_lock_that_cannot_be_renewed_in_time_stops_all_changes() {
     assert_eq!((problem.code.slug(), problem.exit_code()), ("lock-lost", 51), "{problem:?}");
     assert!(!api.seen().iter().any(is_commit), "the Deployment was patched without the lock");
     assert_eq!(ground.running().await, vec![image("1").to_string(); 2]);
-}
-
-#[tokio::test]
-async fn a_webhook_that_hangs_is_told_before_anything_changes() {
-    let ground = Ground::pretended("webhook hangs").await;
-    // it takes connections and never answers
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    let namespace = ground.namespace.name.clone();
-    let hook: ValidatingWebhookConfiguration = serde_json::from_value(json!({"metadata": {"name": namespace}, "webhooks": [{
-        "name": "hangs.example.test", "clientConfig": {"url": url}, "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
-        "failurePolicy": "Fail", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]}]}))
-    .unwrap();
-    let hooks: Objects<ValidatingWebhookConfiguration> = Objects::all(lab().client().await);
-    hooks.create(&Default::default(), &hook).await.unwrap();
-    let mut ended = publish(&ground, &ground.target(), "1", 1).await;
-    for number in 2..20 {
-        // the API server takes a moment to know a new webhook
-        if ended.is_err() {
-            break;
-        }
-        ended = publish(&ground, &ground.target(), if number % 2 == 0 { "2" } else { "1" }, number).await;
-    }
-    hooks.delete(&namespace, &Default::default()).await.unwrap();
-    let problem = ended.unwrap_err();
-    assert_eq!((problem.code.slug(), problem.exit_code()), ("cluster-failed", 20), "{problem:?}");
-    assert!(problem.message.contains("hangs.example.test"), "{}", problem.message);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! SIGTERM in every step: children end, the state is said, the exit code is 143; and a disk that is full.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use super::{deployment, has_deployment, image_of};
 use crate::support::{
+    fake::{Act, Fake},
     fixture,
     job::{gitlab, jar_checkout, publishing},
     lab::lab,
@@ -41,9 +42,15 @@ fn during_the_clone_and_the_push_nothing_outside_is_changed() {
     ends_politely(run, "checkout", |printed| printed.contains("checkout"));
 
     let checkout = jar_checkout("web", &fixture::archive("shaded-service", ""));
-    let job =
-        gitlab(&checkout, 1).env("SHIPWAY_REGISTRY_URL", &address).env("SHIPWAY_IMAGE_BASE", format!("{address}/base:1")).arg("image");
-    ends_politely(job.spawn(), "image", |printed| printed.contains("shipway_image"));
+    let image =
+        |registry: &str| gitlab(&checkout, 1).env("SHIPWAY_REGISTRY_URL", registry).env("SHIPWAY_IMAGE_BASE", lab().base(17)).arg("image");
+    ends_politely(image(&address).spawn(), "the look at the registry", |printed| printed.contains("push it to"));
+
+    let (_, port) = lab().registry().address.rsplit_once(':').map(|(host, port)| (host.to_string(), port.parse().unwrap())).unwrap();
+    let registry = Fake::start(port);
+    registry.rule("POST", "/blobs/uploads/", usize::MAX, Act::Stall(Duration::from_secs(120)));
+    ends_politely(image(&registry.host()).spawn(), "image", |_| registry.count("POST", "/blobs/uploads/") > 0);
+    assert_eq!(registry.count("PUT", "/manifests/"), 0);
 }
 
 fn ends_politely(mut run: Running, step: &str, begun: impl Fn(&str) -> bool) {
