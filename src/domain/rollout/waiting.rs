@@ -1,6 +1,6 @@
 //! What a rollout still waits for, in words that read on after "waiting for".
 
-use super::{Finding, Progress, Rollout, pods::WatchedPod, probes, sets, state};
+use super::{Finding, Progress, Rollout, owned_by, pods::WatchedPod, probes, sets, state, uid};
 
 /// How a phrase begins that a pod can say more about.
 const NEW_PODS: &str = "new pods: ";
@@ -56,13 +56,27 @@ impl Rollout {
         if available != desired {
             return Some(format!("new pods: {available} of {desired} have been ready for min_ready_seconds"));
         }
-        let all = self.deployment.as_ref().and_then(|deployment| deployment.status.as_ref()?.replicas).unwrap_or(0);
-        if all > desired {
-            return Some(format!("{} old pods to be stopped", all - desired));
+        let old = self.old_pods(desired);
+        if old > 0 {
+            return Some(format!("{old} old pods to be stopped"));
         }
         let endpoints = self.ready_endpoints();
         let short = self.expect.service && endpoints < usize::try_from(desired).unwrap_or(0);
         short.then(|| format!("the service: {endpoints} of {desired} endpoints are ready"))
+    }
+
+    /// Pods of earlier ReplicaSets that are still to stay. Deployment and ReplicaSets come by watches of their own, and either may be late:
+    /// the higher count holds.
+    fn old_pods(&self, desired: i32) -> i32 {
+        let all = self.deployment.as_ref().and_then(|deployment| deployment.status.as_ref()?.replicas).unwrap_or(0);
+        let owner = self.deployment.as_ref().map(|deployment| uid(&deployment.metadata)).unwrap_or_default();
+        let newest = self.newest().map(|set| uid(&set.metadata));
+        let old = self.sets.iter().filter(|(id, set)| newest.as_ref() != Some(*id) && owned_by(&set.metadata, &owner));
+        let counts = old.map(|(_, set)| {
+            let made = set.status.as_ref().map_or(0, |status| status.replicas);
+            made.max(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0))
+        });
+        counts.sum::<i32>().max(all - desired)
     }
 
     /// New pods that the Service sends requests to.

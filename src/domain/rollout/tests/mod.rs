@@ -141,6 +141,13 @@ fn done_means_the_newest_pods_not_the_old_ones() {
         assert_eq!(rollout.judge(secs(1)).waiting, words);
     }
     rollout.see_set(set("n", 2, ALL_UP), secs(0));
+    assert_eq!(rollout.judge(secs(1)).waiting, "2 old pods to be stopped", "whatever the Deployment, which may be late, says");
+    for status in ["{replicas: 1}", "{replicas: 0}"] {
+        assert_eq!(rollout.judge(secs(1)).verdict, Verdict::Going);
+        let mut old = set("o", 1, status);
+        old.spec.as_mut().unwrap().replicas = Some(0);
+        rollout.see_set(old, secs(0));
+    }
     assert_eq!(rollout.judge(secs(1)).verdict, Verdict::Done);
 }
 
