@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{BufReader, BufWriter, Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
@@ -23,82 +23,101 @@ const BUFFER: usize = 64 << 10;
 /// Time of every entry, seconds since the epoch: always the same, or each commit would change (and send) layers that it did not touch.
 /// Not 0, which some programs take for "no time".
 const ENTRY_TIME: u64 = 1;
+/// The levels of gzip: jars are packed already, and classes are packed as fast as a fast line takes them.
+const STORED: Compression = Compression::none();
+const PACKED: Compression = Compression::fast();
 /// Bytes of a file that are tried to see whether packing it is worth the time.
 const SAMPLE: u64 = 32 << 10;
 /// A sample that keeps more than this share of its size is packed already.
 const WORTH: f64 = 0.9;
 
-/// A layer, packed or known to be there already.
+/// A layer, packed or to be packed while it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     /// Of the tar stream.
     pub diff_id: Digest,
-    /// Of the packed file.
+    /// Packed.
     pub digest: Digest,
-    /// Of the packed file, bytes.
+    /// Packed, bytes.
     pub size: u64,
     pub content: Content,
 }
 
-/// Writes a tree as a layer into `scratch`, under its digest. The bytes depend on the tree's names, modes, owners and contents alone.
-/// Memory does not grow with the content. A layer that is in `packed` is only hashed.
+/// Makes a layer of a tree. Its bytes depend on the tree's names, modes, owners and contents alone, and memory does not grow with them. A
+/// layer that is in `packed` is only hashed. One that is worth packing goes into `scratch` under its digest; one that is not is as large as
+/// its files, and costs nothing to make: it is written once more when it is sent, and needs no room on the disk.
 pub(super) fn write(tree: &Tree, scratch: &Path, packed: &HashMap<Digest, Packed>) -> Result<Layer> {
-    if packed.is_empty() {
-        return pack_tree(tree, scratch);
+    if !packed.is_empty() {
+        let mut plain = Hashing::new(std::io::sink());
+        write_tar(tree, &mut plain)?;
+        let (_, diff_id, _) = plain.finish();
+        if let Some(known) = packed.get(&diff_id) {
+            let content = Content::Made(maker(tree.clone(), known.digest.clone()));
+            return Ok(Layer { diff_id, digest: known.digest.clone(), size: known.size, content });
+        }
     }
-    let mut plain = Hashing::new(std::io::sink());
-    write_tar(tree, &mut plain)?;
-    let (_, diff_id, _) = plain.finish();
-    let Some(known) = packed.get(&diff_id).cloned() else { return pack_tree(tree, scratch) };
-    let content = Content::Made(made_later(tree.clone(), scratch.to_path_buf(), known.digest.clone()));
-    Ok(Layer { diff_id, digest: known.digest, size: known.size, content })
+    if worth_packing(tree)? {
+        return sealed(scratch, |to| write_tar(tree, to));
+    }
+    let (_, sums) = gzip(std::io::sink(), STORED, |to| write_tar(tree, to))?;
+    let content = Content::Made(maker(tree.clone(), sums.digest.clone()));
+    Ok(Layer { diff_id: sums.diff_id, digest: sums.digest, size: sums.size, content })
 }
 
-/// Packs a layer that was thought to be there, for a registry that has lost it.
-fn made_later(tree: Tree, scratch: PathBuf, expected: Digest) -> Maker {
-    Maker::new(move || {
-        let layer = pack_tree(&tree, &scratch)?;
-        match layer.content {
-            Content::File(path) if layer.digest == expected => Ok(path),
-            _ => Err(Problem::new(Code::DigestMismatch, format!("a layer that should be {expected} is {}", layer.digest)).hint(
-                "set image.cache to off, or remove its folder: this image was begun with what it remembered, and the registry lost it",
-            )),
+/// Packs a layer once more, and fails unless it is what it was meant to be.
+fn maker(tree: Tree, expected: Digest) -> Maker {
+    Maker::new(move |to| {
+        let level = if worth_packing(&tree)? { PACKED } else { STORED };
+        let (_, sums) = gzip(to, level, |to| write_tar(&tree, to))?;
+        if sums.digest == expected {
+            return Ok(());
         }
+        Err(Problem::new(Code::DigestMismatch, format!("a layer that should be {expected} is {}", sums.digest)).hint(
+            "leave the files of a run alone while it works; if nothing touched them, remove the folder of image.cache, which may have said what \
+             the registry has",
+        ))
     })
 }
 
-fn pack_tree(tree: &Tree, scratch: &Path) -> Result<Layer> {
-    sealed(scratch, Compression::new(u32::from(worth_packing(tree)?)), |to| write_tar(tree, to))
+/// What a layer is known by.
+struct Sums {
+    diff_id: Digest,
+    digest: Digest,
+    size: u64,
 }
 
-/// A layer of what `fill` writes, under its digest.
-fn sealed(scratch: &Path, level: Compression, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
+/// Packs and hashes in one pass what `fill` writes.
+fn gzip<W: Write>(to: W, level: Compression, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(W, Sums)> {
+    // 255: the operating system is nobody's business; no time, no name.
+    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Hashing::new(to), level);
+    let mut plain = Hashing::new(gzip);
+    fill(&mut plain)?;
+    let (gzip, diff_id, _) = plain.finish();
+    let (to, digest, size) = gzip.finish().map_err(|error| Problem::io("pack", "a layer", &error))?.finish();
+    Ok((to, Sums { diff_id, digest, size }))
+}
+
+/// A layer of what `fill` writes, packed into `scratch` under its digest.
+fn sealed(scratch: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
     let temporary =
         tempfile::Builder::new().prefix("layer-").tempfile_in(scratch).map_err(|error| Problem::io("write", scratch, &error))?;
     let (file, temporary) = temporary.into_parts();
-    let packed = Hashing::new(BufWriter::with_capacity(BUFFER, file));
-    // 255: the operating system is nobody's business; no time, no name.
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(packed, level);
-    let failed = |error: &std::io::Error| Problem::io("write", &temporary, error);
-    let mut plain = Hashing::new(gzip);
-    fill(&mut plain).map_err(|problem| match problem.code {
+    let (mut file, sums) = gzip(BufWriter::with_capacity(BUFFER, file), PACKED, fill).map_err(|problem| match problem.code {
         // What is full is where the layer goes, not where its files come from.
         Code::DiskFull => Problem::new(Code::DiskFull, format!("no space is left for the image's layers in {}", scratch.display())),
         _ => problem,
     })?;
-    let (gzip, diff_id, _) = plain.finish();
-    let (mut file, digest, size) = GzEncoder::finish(gzip).map_err(|error| failed(&error))?.finish();
-    file.flush().map_err(|error| failed(&error))?;
-    let path = scratch.join(format!("{}.tar.gz", digest.hex()));
+    file.flush().map_err(|error| Problem::io("write", &temporary, &error))?;
+    let path = scratch.join(format!("{}.tar.gz", sums.digest.hex()));
     temporary.persist(&path).map_err(|error| Problem::io("write", &path, &error.error))?;
-    Ok(Layer { diff_id, digest, size, content: Content::File(path) })
+    Ok(Layer { diff_id: sums.diff_id, digest: sums.digest, size: sums.size, content: Content::File(path) })
 }
 
 /// Packs a tar stream that others wrote, which may be packed by gzip, as it is: unpacked it stays the same.
 pub(super) fn pack(from: &Path, gzip: bool, scratch: &Path) -> Result<Layer> {
     let file = BufReader::with_capacity(BUFFER, File::open(from).map_err(|error| Problem::io("read", from, &error))?);
     let mut source: Box<dyn Read> = if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    sealed(scratch, Compression::new(1), |to| std::io::copy(&mut source, to).map(|_| ()).map_err(|error| Problem::io("pack", from, &error)))
+    sealed(scratch, |to| std::io::copy(&mut source, to).map(|_| ()).map_err(|error| Problem::io("pack", from, &error)))
 }
 
 fn write_tar(tree: &Tree, to: &mut dyn Write) -> Result<()> {
@@ -181,7 +200,7 @@ fn sample_packs(path: &Path) -> Result<bool> {
     let failed = |error: std::io::Error| Problem::io("read", path, &error);
     let mut sample = Vec::with_capacity(SAMPLE as usize);
     File::open(path).map_err(failed)?.take(SAMPLE).read_to_end(&mut sample).map_err(failed)?;
-    let mut gzip = GzEncoder::new(Counter(0), Compression::new(1));
+    let mut gzip = GzEncoder::new(Counter(0), PACKED);
     gzip.write_all(&sample).map_err(failed)?;
     let packed = gzip.finish().map_err(failed)?.0;
     Ok((packed as f64) < sample.len() as f64 * WORTH)
@@ -232,6 +251,8 @@ impl<W: Write> Write for Hashing<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, SeekFrom};
+
     use super::*;
     use crate::image::tree::{Node, Owner};
 
@@ -289,27 +310,56 @@ mod tests {
         let tree =
             Tree::from([("noise".to_string(), file(dir.path(), "noise", &noise)), ("t".to_string(), file(dir.path(), "t", &[0; 100]))]);
         assert!(!worth_packing(&tree).unwrap());
-        assert!(write(&tree, dir.path(), &HashMap::new()).unwrap().size > 200_000);
+        let layer = write(&tree, dir.path(), &HashMap::new()).unwrap();
+        let bytes = made(&layer).unwrap();
+        assert!(layer.size > 200_000 && bytes.len() as u64 == layer.size);
+        assert_eq!(Digest::from_sha256(&Sha256::digest(&bytes)), layer.digest);
+        assert!(made(&layer).unwrap() == bytes, "the same each time");
         let tree = Tree::from([("zeros".to_string(), file(dir.path(), "zeros", &[0; 200_000]))]);
         assert!(write(&tree, dir.path(), &HashMap::new()).unwrap().size < 4000);
     }
 
-    #[tokio::test]
-    async fn a_layer_that_is_there_is_packed_only_when_it_is_missed() {
+    fn made(layer: &Layer) -> Result<Vec<u8>> {
+        let Content::Made(maker) = &layer.content else { panic!("{:?}", layer.content) };
+        let mut bytes = Vec::new();
+        maker.write(&mut bytes).map(|()| bytes)
+    }
+
+    #[test]
+    fn a_layer_that_is_there_is_packed_only_when_it_is_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::from([("x".to_string(), file(dir.path(), "x", b"12345"))]);
+        let tree = Tree::from([("x".to_string(), file(dir.path(), "x", &[b'x'; 5000]))]);
         let first = write(&tree, dir.path(), &HashMap::new()).unwrap();
         let Content::File(path) = &first.content else { panic!("{:?}", first.content) };
+        let bytes = std::fs::read(path).unwrap();
         std::fs::remove_file(path).unwrap();
         let packed = HashMap::from([(first.diff_id.clone(), Packed { digest: first.digest.clone(), size: first.size })]);
         let again = write(&tree, dir.path(), &packed).unwrap();
         assert_eq!((&again.diff_id, &again.digest, again.size), (&first.diff_id, &first.digest, first.size));
-        let Content::Made(maker) = &again.content else { panic!("{:?}", again.content) };
-        assert!(!path.exists());
-        assert_eq!(maker.make().await.unwrap(), *path);
+        assert!(made(&again).unwrap() == bytes && !path.exists());
         let wrong = HashMap::from([(first.diff_id.clone(), Packed { digest: first.diff_id.clone(), size: 1 })]);
-        let Content::Made(maker) = write(&tree, dir.path(), &wrong).unwrap().content else { panic!() };
-        assert_eq!(maker.make().await.unwrap_err().code, Code::DigestMismatch);
+        assert_eq!(made(&write(&tree, dir.path(), &wrong).unwrap()).unwrap_err().code, Code::DigestMismatch);
+    }
+
+    #[test]
+    fn more_than_32_bits_count() {
+        const LARGE: u64 = (4 << 30) + 5;
+        let dir = tempfile::tempdir().unwrap();
+        let sparse = dir.path().join("sparse");
+        let mut hole = File::create(&sparse).unwrap();
+        hole.seek(SeekFrom::Start(LARGE - 3)).unwrap();
+        hole.write_all(b"end").unwrap();
+        let large = Node { kind: Kind::File(sparse, LARGE), ..file(dir.path(), "x", b"behind it") };
+        let tree = Tree::from([("large".to_string(), large), ("small".to_string(), file(dir.path(), "x", b"behind it"))]);
+        let layer = write(&tree, dir.path(), &HashMap::new()).unwrap();
+        let Content::File(path) = &layer.content else { panic!("{:?}", layer.content) };
+        let mut plain = tar::Archive::new(flate2::bufread::GzDecoder::new(BufReader::with_capacity(BUFFER, File::open(path).unwrap())));
+        let mut entries = plain.entries().unwrap();
+        let mut large = entries.next().unwrap().unwrap();
+        assert_eq!(large.size(), LARGE);
+        std::io::copy(&mut large.by_ref().take(LARGE - 3), &mut std::io::sink()).unwrap();
+        assert_eq!(std::io::read_to_string(large).unwrap(), "end");
+        assert_eq!(std::io::read_to_string(entries.next().unwrap().unwrap()).unwrap(), "behind it");
     }
 
     #[test]

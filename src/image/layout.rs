@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
-    io::Read,
+    io::{BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Image,
     config::Family,
+    engine::blocking,
     place::{CONTAINERD_NAME, Layout},
     wrap::blob_of,
 };
@@ -31,6 +32,7 @@ use crate::{
 
 /// Blobs that are fetched at the same time.
 const FETCHERS: usize = 3;
+const BUFFER: usize = 64 << 10;
 
 /// See [`super::write_layout`].
 pub(super) async fn write(image: &Image, name: &ImageReference, dir: &Path, registry: &Client) -> Result<()> {
@@ -139,8 +141,14 @@ pub(super) async fn put(blob: &Blob, to: PathBuf, registry: &Client) -> Result<(
         Content::Bytes(bytes) => write_file(&to, bytes),
         Content::File(from) => fs::copy(from, &to).map(|_| ()).map_err(|error| Problem::io("write", &to, &error)),
         Content::Made(maker) => {
-            let from = maker.make().await?;
-            fs::copy(from, &to).map(|_| ()).map_err(|error| Problem::io("write", &to, &error))
+            let maker = maker.clone();
+            blocking(move || {
+                let failed = |error: std::io::Error| Problem::io("write", &to, &error);
+                let mut file = BufWriter::with_capacity(BUFFER, fs::File::create(&to).map_err(failed)?);
+                maker.write(&mut file)?;
+                file.flush().map_err(failed)
+            })
+            .await
         }
         Content::Registry(source) => registry.blob_to_file(source, &blob.digest, blob.size, &to).await,
     }
@@ -153,7 +161,7 @@ fn holds(path: &Path, blob: &Blob) -> bool {
 }
 
 fn digest_of(path: &Path) -> std::io::Result<Digest> {
-    let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0; 64 << 10]);
+    let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0; BUFFER]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(Digest::from_sha256(&hash.finalize())),

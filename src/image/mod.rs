@@ -131,7 +131,7 @@ pub struct Image {
 }
 
 /// Reads bytes as every kind of document that a registry or layout gives; for fuzzing alone.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub fn fuzz_document(bytes: &[u8]) {
     documents(bytes);
 }

@@ -1,14 +1,14 @@
-//! The bytes of a blob that is sent: from memory, a file, or another registry, from any offset.
+//! The bytes of a blob that is sent: from memory, a file, whoever makes them, or another registry, from any offset.
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncSeekExt;
+use tokio::{io::AsyncSeekExt, sync::mpsc};
 use tokio_util::io::ReaderStream;
 
-use super::{fault::Fault, pull, session::Session};
+use super::{Maker, fault::Fault, pull, session::Session};
 use crate::{
     domain::{
         digest::Digest,
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const BUFFER: usize = 256 << 10;
+/// Pieces that are made ahead of the line.
+const AHEAD: usize = 4;
 
 /// A blob's bytes, to be opened as often as needed.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(super) struct BlobSource {
 pub(super) enum Origin {
     Bytes(Bytes),
     File(PathBuf),
+    Made(Maker),
     /// A repository from which it is read, without being stored in between.
     Registry(Box<Session>),
 }
@@ -53,6 +56,7 @@ impl BlobSource {
                 Ok(Box::pin(stream::once(async move { Ok(rest) })))
             }
             Origin::File(path) => open_file(path, self.size, offset).await,
+            Origin::Made(maker) => Ok(open_made(maker, offset)),
             Origin::Registry(session) => open_remote(&session, self.digest, self.size, offset).await,
         }
     }
@@ -68,6 +72,50 @@ async fn open_file(path: PathBuf, size: u64, offset: u64) -> io::Result<ByteStre
     }
     file.seek(io::SeekFrom::Start(offset)).await.map_err(read_error)?;
     Ok(Box::pin(ReaderStream::with_capacity(file, BUFFER).map_err(move |error| io::Error::other(Problem::io("read", &path, &error)))))
+}
+
+/// What a maker writes, from the offset on; the bytes before it are made and dropped.
+fn open_made(maker: Maker, offset: u64) -> ByteStream {
+    let (line, made) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces { line, piece: BytesMut::new(), skip: offset };
+        let done = maker.write(&mut pieces).map_err(io::Error::other).and_then(|()| pieces.send());
+        if let Err(error) = done {
+            // Nobody listens any more when the request has ended: then the error is of no interest, either.
+            let _ = pieces.line.blocking_send(Err(error));
+        }
+    });
+    Box::pin(stream::unfold(made, |mut made| async move { Some((made.recv().await?, made)) }))
+}
+
+/// A blob while it is made. The last piece is held back until its maker found all of it good, so that no upload completes with wrong bytes.
+struct Pieces {
+    line: mpsc::Sender<io::Result<Bytes>>,
+    piece: BytesMut,
+    skip: u64,
+}
+
+impl Pieces {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = self.piece.split().freeze();
+        self.line.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        self.skip -= skipped as u64;
+        if self.piece.len() >= BUFFER {
+            self.send()?;
+        }
+        self.piece.extend_from_slice(&bytes[skipped..]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Streams from another registry; where it serves no ranges, the bytes before the offset are read and dropped.

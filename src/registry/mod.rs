@@ -19,6 +19,7 @@ mod upload;
 
 use std::{
     collections::HashMap,
+    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -44,7 +45,7 @@ use crate::{
 };
 
 /// Reads what a registry says of authentication; for fuzzing alone.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub fn fuzz_challenge(text: &[u8]) {
     let Ok(value) = http::HeaderValue::from_bytes(text) else { return };
     let mut headers = http::HeaderMap::new();
@@ -75,28 +76,26 @@ pub struct Blob {
 pub enum Content {
     Bytes(Bytes),
     File(PathBuf),
-    /// Made when it is needed, which it mostly is not: the registry is known to have it.
+    /// Made while it is sent: the registry mostly has it, or it is as large as the files that it is made of.
     Made(Maker),
     /// In a repository of some registry: mounted when it is the target's registry, streamed otherwise.
     Registry(ImageReference),
 }
 
-/// Makes a blob's file; called on a thread that may block.
+/// Writes a blob's bytes, the same ones each time, and fails when they are not those that were meant.
 #[derive(Clone)]
-pub struct Maker(Arc<dyn Fn() -> Result<PathBuf> + Send + Sync>);
+pub struct Maker(Arc<Make>);
+
+type Make = dyn Fn(&mut dyn Write) -> Result<()> + Send + Sync;
 
 impl Maker {
-    pub fn new(make: impl Fn() -> Result<PathBuf> + Send + Sync + 'static) -> Self {
-        Maker(Arc::new(make))
+    pub fn new(write: impl Fn(&mut dyn Write) -> Result<()> + Send + Sync + 'static) -> Self {
+        Maker(Arc::new(write))
     }
 
-    /// The file, whole and closed.
-    pub async fn make(&self) -> Result<PathBuf> {
-        let make = self.0.clone();
-        match tokio::task::spawn_blocking(move || make()).await {
-            Ok(made) => made,
-            Err(error) => Err(crate::domain::problem::Problem::bug(format!("a thread that makes a layer ended: {error}"))),
-        }
+    /// Blocks for as long as it takes. What was written counts only when it succeeds.
+    pub fn write(&self, to: &mut dyn Write) -> Result<()> {
+        (self.0)(to)
     }
 }
 

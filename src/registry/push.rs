@@ -252,7 +252,7 @@ impl Pusher<'_> {
         let origin = match &blob.content {
             Content::Bytes(bytes) => Origin::Bytes(bytes.clone()),
             Content::File(path) => Origin::File(path.clone()),
-            Content::Made(maker) => Origin::File(maker.make().await?),
+            Content::Made(maker) => Origin::Made(maker.clone()),
             Content::Registry(source) => Origin::Registry(Box::new(self.client.session(source, Action::Pull).await?)),
         };
         Ok(BlobSource { digest: blob.digest.clone(), size: blob.size, origin })

@@ -15,7 +15,7 @@ use shipway::{
     registry::{Blob, Content, Manifest, Push},
 };
 
-use super::dockerfile::{build_in, built, client, entries, manifest_and_config, write_context};
+use super::dockerfile::{build_in, built, client, entries, manifest_and_config, packed, write_context};
 use super::{boot_jar, recipe};
 use crate::support::{block_on, lab::lab};
 
@@ -290,8 +290,8 @@ fn a_staged_boot_jar_becomes_layers_with_roles() {
     assert_eq!(config["config"]["WorkingDir"], "/app");
     assert_eq!(config["config"]["User"], "10001");
     assert_eq!(config["config"]["Cmd"], json!(["--a b"]));
-    let Content::File(layer) = &image.blobs[3].content else { panic!() };
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(layer).unwrap()));
+    let layer = packed(&image.blobs[3]);
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(layer.as_slice()));
     let owners: Vec<(String, u64)> = archive
         .entries()
         .unwrap()

@@ -74,10 +74,28 @@ pub fn manifest_and_config(image: &Image) -> (Value, Value) {
     (manifest, serde_json::from_slice(bytes).unwrap())
 }
 
+/// The bytes of a layer of ours.
+pub fn packed(blob: &Blob) -> Vec<u8> {
+    match &blob.content {
+        Content::File(path) => fs::read(path).unwrap(),
+        Content::Made(maker) => {
+            let mut bytes = Vec::new();
+            maker.write(&mut bytes).unwrap();
+            bytes
+        }
+        other => panic!("{other:?} is no layer of ours"),
+    }
+}
+
+/// Those of an image's blobs that we packed.
+fn ours(image: &Image) -> impl Iterator<Item = &Blob> {
+    image.blobs.iter().filter(|blob| matches!(blob.content, Content::File(_) | Content::Made(_)))
+}
+
 /// A layer's entries: `name mode uid:gid` and, for files, the content.
 pub fn entries(blob: &Blob) -> Vec<String> {
-    let Content::File(path) = &blob.content else { panic!("not a layer of ours") };
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(path).unwrap()));
+    let packed = packed(blob);
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
     let entries = archive.entries().unwrap().map(|entry| {
         let mut entry = entry.unwrap();
         let (name, header) = (entry.path().unwrap().display().to_string(), entry.header().clone());
@@ -94,7 +112,7 @@ pub fn entries(blob: &Blob) -> Vec<String> {
 
 /// All our layers, one after the other.
 fn layers(image: &Image) -> Vec<Vec<String>> {
-    image.blobs.iter().filter(|blob| matches!(blob.content, Content::File(_))).map(entries).collect()
+    ours(image).map(entries).collect()
 }
 
 fn check_layers(dockerfile: &str, files: &[(&str, &str)], expected: &[&[&str]]) {
@@ -347,23 +365,13 @@ fn add_unpacks_archives_and_copies_jars() {
     put("x.tar", &tar);
     put("plain.gz", &gzip(b"no tar"));
     let image = built(&build_in(dir.path())).unwrap();
-    let layers: Vec<Vec<String>> = image
-        .blobs
-        .iter()
-        .filter(|blob| matches!(blob.content, Content::File(_)))
-        .map(|blob| {
-            let Content::File(path) = &blob.content else { panic!() };
-            let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(path).unwrap()));
-            archive
-                .entries()
-                .unwrap()
-                .map(|entry| {
-                    let entry = entry.unwrap();
-                    format!("{} {}", entry.path().unwrap().display(), entry.header().uid().unwrap())
-                })
-                .collect()
-        })
-        .collect();
+    let names = |blob: &Blob| {
+        let packed = packed(blob);
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
+        let entries = archive.entries().unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| format!("{} {}", entry.path().unwrap().display(), entry.header().uid().unwrap())).collect()
+    };
+    let layers: Vec<Vec<String>> = ours(&image).map(names).collect();
     assert_eq!(layers[0], ["x/ 0", "x/a/ 0", "x/a/f 1", "x/a/hard 1", "x/a/soft 1"]);
     assert_eq!(layers[1], ["y/ 0", "y/app.jar 0", "y/plain.gz 0"]);
     assert_eq!(layers[2], ["z/ 3", "z/a/ 3", "z/a/f 3", "z/a/hard 3", "z/a/soft 3"]);

@@ -6,6 +6,7 @@ mod engines;
 mod hostile;
 mod jars;
 mod java;
+mod large;
 mod layouts;
 mod parity;
 mod real;

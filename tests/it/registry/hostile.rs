@@ -9,7 +9,10 @@ use std::{
 use shipway::domain::problem::Code;
 
 use super::*;
-use crate::support::fake::{Act, Fake};
+use crate::support::{
+    fake::{Act, Fake},
+    small_disk::SmallDisk,
+};
 
 /// A client that loses its patience soon.
 fn hurried() -> Client {
@@ -127,25 +130,6 @@ fn a_registry_that_is_killed_and_started_again_gets_the_whole_image() {
     }
 }
 
-/// A file system that is soon full.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn new(kilobytes: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={kilobytes}k");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).status().unwrap();
-        assert!(mounted.success(), "a tmpfs cannot be mounted: the tests run as root");
-        Small(dir)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_as_one() {
     // Ours, while a base is read into a file.
@@ -153,15 +137,15 @@ fn a_full_disk_is_told_as_one() {
     let client = client(vec![]);
     let layer = blob(content(1, 300_000));
     push(&client, &image(&registry.image("a/b:1"), vec![layer.clone()])).unwrap();
-    let small = Small::new(64);
-    let file = small.0.path().join("layer");
+    let small = SmallDisk::of(64);
+    let file = small.path().join("layer");
     let problem = block_on(client.blob_to_file(&registry.image("a/b:1"), &layer.digest, layer.size, &file)).unwrap_err();
     assert_eq!((problem.code, problem.exit_code()), (Code::DiskFull, 20), "{}", problem.message);
     assert!(problem.message.contains(file.to_str().unwrap()) && !file.exists(), "{}", problem.message);
 
     // The registry's: its own words, after it was given time to recover.
-    let small = Small::new(512);
-    let full = Registry::start_in(small.0.path());
+    let small = SmallDisk::of(512);
+    let full = Registry::start_in(small.path());
     let problem = push(&client, &image(&full.image("a/b:1"), vec![blob(content(2, 2 << 20))])).unwrap_err();
     assert_eq!((problem.code, problem.exit_code()), (Code::RegistryFailed, 20), "{}", problem.message);
     assert!(problem.message.contains(&full.host()), "{}", problem.message);
@@ -195,12 +179,11 @@ fn an_image_that_is_deleted_meanwhile_is_not_counted_on() {
         registry.lose_blob(blob.digest.hex());
     }
     let made = Arc::new(Mutex::new(0));
-    let folder = tempfile::tempdir().unwrap();
-    let (file, times) = (folder.path().join("layer"), made.clone());
-    std::fs::write(&file, content(2, 90_000)).unwrap();
-    let maker = shipway::registry::Maker::new(move || {
+    let times = made.clone();
+    let maker = shipway::registry::Maker::new(move |to| {
         *times.lock().unwrap() += 1;
-        Ok(file.clone())
+        to.write_all(&content(2, 90_000)).unwrap();
+        Ok(())
     });
     let lost = Blob { content: Content::Made(maker), ..lost };
     let mut next = image(&registry.image("trade/app:2"), vec![blob(content(3, 100)), kept, lost]);

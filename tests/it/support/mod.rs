@@ -17,6 +17,8 @@ pub mod others;
 pub mod pipeline;
 pub mod registry;
 pub mod shipway;
+pub mod sink;
+pub mod small_disk;
 pub mod traffic;
 pub mod webhook;
 

@@ -32,6 +32,8 @@ pub struct Finished {
     pub stdout: String,
     pub stderr: String,
     pub took: Duration,
+    /// The most memory that it had, bytes, as the kernel said shortly before its end.
+    pub peak: u64,
 }
 
 /// The binary in a folder, with PATH and HOME (for Maven's local repository) and nothing else in its environment.
@@ -123,14 +125,23 @@ impl Running {
     }
 
     pub fn wait(mut self) -> Finished {
+        let mut peak = 0;
         loop {
+            peak = peak.max(self.peak());
             if let Some(status) = self.child.try_wait().unwrap() {
                 let (stdout, stderr) = (read(&self.output, "stdout"), read(&self.output, "stderr"));
-                return Finished { code: code(status), stdout, stderr, took: self.begun.elapsed() };
+                return Finished { code: code(status), stdout, stderr, took: self.begun.elapsed(), peak };
             }
             self.still_in_time("ending");
             pause();
         }
+    }
+
+    /// 0 when it has ended.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        line.unwrap_or(0) << 10
     }
 
     fn still_in_time(&mut self, what: &str) {
