@@ -4,11 +4,16 @@ use std::{fs, io::Write, path::Path};
 
 use shipway::{
     domain::problem::Code,
-    image::{self, Form},
+    image::{self, Build, Form},
 };
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-use super::{class, jar_bytes, recipe, staged};
+use super::{
+    class,
+    dockerfile::{build_in, built, write_context},
+    jar_bytes, recipe, staged,
+};
+use crate::support::small_disk::SmallDisk;
 
 const MANIFEST: (&str, &[u8]) = ("META-INF/MANIFEST.MF", b"Main-Class: a.B\n");
 
@@ -102,4 +107,22 @@ fn what_was_cut_or_glued_is_refused() {
     let offset = overlapping[records[2] + 42..records[2] + 46].to_vec();
     overlapping[records[3] + 42..records[3] + 46].copy_from_slice(&offset);
     assert_eq!(stage_problem(dir.path(), &overlapping).code, Code::ArtifactInvalid);
+}
+
+#[test]
+fn a_disk_that_is_full_of_our_layers_is_told_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // Hexadecimal digits pack to half their size: a layer that is worth packing, and larger than the disk all the same.
+    let digits: String = (0..40_000u64).map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    write_context(dir.path(), &[("Dockerfile", "FROM scratch\nCOPY digits /digits\n"), ("digits", &digits)]);
+    let small = SmallDisk::of(64);
+    let problem = built(&Build { scratch: small.path().to_path_buf(), ..build_in(dir.path()) }).unwrap_err();
+    assert_eq!((problem.code, problem.exit_code()), (Code::DiskFull, 20), "{}", problem.message);
+    assert!(problem.message.contains(small.path().to_str().unwrap()), "{}", problem.message);
+
+    // The context that a jar is taken apart into.
+    let path = dir.path().join("app.jar");
+    fs::write(&path, jar_bytes(&[MANIFEST, ("a/B.class", &class(17)), ("digits", digits.as_bytes())], 2020)).unwrap();
+    let problem = image::stage(&image::inspect(&path).unwrap(), &recipe(), &small.path().join("context")).unwrap_err();
+    assert_eq!((problem.code, problem.exit_code()), (Code::DiskFull, 20), "{}", problem.message);
 }
