@@ -4,6 +4,7 @@ mod auth;
 mod faults;
 mod helpers;
 mod hostile;
+mod logins;
 mod tls;
 mod traffic;
 

@@ -234,6 +234,59 @@ fn an_identity_token_is_exchanged() {
     assert!(seen.iter().all(|seen| !seen.target.contains("identity-token-1")));
 }
 
+/// A fake that asks so many times for a token of its own server, as GitLab's registry does; the registry behind it wants nothing.
+fn with_tokens(registry: &Registry, times: usize) -> Fake {
+    let fake = Fake::start(registry.port);
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"x\"", fake.host());
+    fake.answer("GET", "/manifests/", times, "401 Unauthorized", &[&challenge], "");
+    fake
+}
+
+/// The queries with which tokens were asked for.
+fn token_queries(fake: &Fake) -> Vec<String> {
+    fake.seen().iter().filter_map(|seen| seen.target.strip_prefix("/token?").map(str::to_string)).collect()
+}
+
+const TOKEN: &str = r#"{"token": "made-for-it", "expires_in": 300}"#;
+
+#[test]
+fn an_image_for_everybody_is_read_with_a_token_for_nobody() {
+    let registry = Registry::start();
+    push(&client(vec![]), &image(&registry.image("a/b:1"), vec![blob(content(1, 100))])).unwrap();
+    let fake = with_tokens(&registry, 1);
+    fake.answer("GET", "/token", 1, "200 OK", &[], TOKEN);
+    block_on(client(vec![]).manifest(&fake.image("a/b:1"))).unwrap();
+    assert_eq!(token_queries(&fake), ["service=x&scope=repository%3Aa%2Fb%3Apull"]);
+    let asked = fake.seen();
+    assert_eq!(asked.iter().find(|seen| seen.target.starts_with("/token")).unwrap().authorization, None);
+    assert_eq!(asked.last().unwrap().authorization.as_deref(), Some("Bearer made-for-it"));
+}
+
+#[test]
+fn rights_to_mount_are_scopes_of_their_own_behind_the_own_one() {
+    let registry = Registry::start();
+    let layer = blob(content(1, 90_000));
+    push(&client(vec![]), &image(&registry.image("base/java:17"), vec![layer.clone()])).unwrap();
+    let (own, both) = ("scope=repository%3Atrade%2Fapp%3Apull%2Cpush", "&scope=repository%3Abase%2Fjava%3Apull");
+    for refused in [false, true] {
+        let fake = with_tokens(&registry, 1 + usize::from(refused));
+        if refused {
+            // Some token servers give nothing at all when one scope is not theirs to give.
+            fake.answer("GET", both, 9, "403 Forbidden", &[], r#"{"errors":[{"code":"DENIED"}]}"#);
+        }
+        fake.answer("GET", "/token", 9, "200 OK", &[], TOKEN);
+        let from_base = Blob { content: Content::Registry(fake.image("base/java:17")), ..layer.clone() };
+        let name = format!("trade/app:{refused}");
+        let client = client(vec![access(&fake.host(), USER, PASSWORD)]);
+        let pushed = push(&client, &image(&fake.image(&name), vec![from_base])).unwrap();
+        let queries: Vec<String> =
+            token_queries(&fake).iter().map(|query| query.replace("service=x&", "").replace(&format!("&account={USER}"), "")).collect();
+        let expected = if refused { vec![format!("{own}{both}"), own.to_string()] } else { vec![format!("{own}{both}")] };
+        assert_eq!(queries[..expected.len()], expected, "{queries:?}");
+        assert_eq!(pushed.transfers[0] == Transfer::Mounted, !refused, "{:?}", pushed.transfers);
+    }
+}
+
 #[test]
 fn what_a_server_echoes_is_redacted() {
     let registry = Registry::start_with_auth(USER, PASSWORD);

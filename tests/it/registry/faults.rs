@@ -159,6 +159,37 @@ fn a_registry_without_single_puts_gets_patches() {
 }
 
 #[test]
+fn a_chunk_that_is_out_of_place_asks_where_the_upload_stands() {
+    let (registry, fake, client) = setup();
+    // No single PUT for the layer; then a registry that counts otherwise than we do.
+    fake.answer("PUT", "/blobs/uploads/", 1, "405 Method Not Allowed", &[], "");
+    fake.answer("PATCH", "/blobs/uploads/", 1, "416 Range Not Satisfiable", &["Range: 0-0"], "");
+    let image = one_layer(&fake, 1, 3 << 20);
+    push(&client, &image).unwrap();
+    arrived(&client, &registry, &image);
+    assert_eq!((fake.count("PATCH", "/blobs/uploads/"), fake.count("GET", "/blobs/uploads/")), (2, 1));
+}
+
+#[test]
+fn a_refused_question_is_no_answer() {
+    for status in ["401 Unauthorized", "403 Forbidden", "405 Method Not Allowed", "500 Internal Server Error"] {
+        let (registry, fake, client) = setup();
+        let image = one_layer(&fake, 1, 100_000);
+        fake.answer("HEAD", "/blobs/", 9, status, &[], "");
+        push(&client, &image).unwrap();
+        arrived(&client, &registry, &image);
+        assert!(fake.count("HEAD", "/blobs/") >= 1, "{status}");
+    }
+    // A tag that cannot be asked about by HEAD is read.
+    let (registry, fake, client) = setup();
+    let image = one_layer(&fake, 1, 5000);
+    push(&client, &image).unwrap();
+    fake.answer("HEAD", "/manifests/", 1, "405 Method Not Allowed", &[], "");
+    assert_eq!(block_on(client.head(&fake.image("trade/app:1"))).unwrap().as_ref(), Some(&image.manifests[0].digest));
+    arrived(&client, &registry, &image);
+}
+
+#[test]
 fn relative_locations_are_followed() {
     let (registry, fake, client) = setup();
     let probe = open_upload(&registry);
@@ -262,6 +293,16 @@ fn lies_are_found_out() {
     fake.answer("GET", "/manifests/", 1, "200 OK", &["Content-Type: text/html"], "<html>login</html>");
     let problem = block_on(client.manifest(&tag)).unwrap_err();
     assert_eq!(problem.code, Code::RegistryProtocol, "{}", problem.message);
+    let docker = "Content-Type: application/vnd.docker.distribution.manifest.v2+json";
+    for (body, part) in [
+        (format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}"}}"#), "and is sent as"),
+        (r#"{"schemaVersion":1,"name":"a/b"}"#.to_string(), "not of schema 2"),
+        (r#"{"schemaVersion":2,"mediaType":"a/b"}"#.to_string(), "and is sent as"),
+    ] {
+        fake.answer("GET", "/manifests/", 1, "200 OK", &[docker], &body);
+        let problem = block_on(client.manifest(&tag)).unwrap_err();
+        assert!(problem.code == Code::RegistryProtocol && problem.message.contains(part), "{body}: {}", problem.message);
+    }
     fake.answer("GET", "/manifests/", 1, "200 OK", &[&format!("Content-Type: {MANIFEST}")], &"x".repeat(5 << 20));
     assert_eq!(block_on(client.manifest(&tag)).unwrap_err().code, Code::RegistryProtocol);
 }

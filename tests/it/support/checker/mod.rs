@@ -1,6 +1,7 @@
 //! A proxy in front of a registry that notes each call and fails the test on any of ours that the OCI distribution specification (v1.1)
 //! does not allow. It passes everything on as it is; calls of other programs are noted, and not judged.
 
+mod names;
 mod rules;
 mod wire;
 
