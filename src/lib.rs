@@ -19,3 +19,10 @@ pub mod registry;
 pub mod report;
 pub mod settings;
 pub mod steps;
+
+#[cfg(test)]
+extern crate self as shipway;
+/// The bodies of the fuzz targets, over their seeds.
+#[cfg(test)]
+#[path = "../fuzz/bodies.rs"]
+mod fuzz_bodies;

@@ -1,5 +1,7 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+#[allow(dead_code)]
+#[path = "../bodies.rs"]
+mod bodies;
 
-fuzz_target!(|bytes: &[u8]| shipway::registry::fuzz_challenge(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::challenge(bytes));

@@ -1,11 +1,7 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use shipway::domain::dockerfile::ignore::Ignore;
+#[allow(dead_code)]
+#[path = "../bodies.rs"]
+mod bodies;
 
-fuzz_target!(|input: (&str, &str)| {
-    let (text, path) = input;
-    if let Ok(ignore) = Ignore::parse(text) {
-        let _ = ignore.ignores(path);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::ignore(bytes));

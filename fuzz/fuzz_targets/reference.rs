@@ -1,10 +1,7 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use shipway::domain::image_source::ImageSource;
+#[allow(dead_code)]
+#[path = "../bodies.rs"]
+mod bodies;
 
-fuzz_target!(|text: &str| {
-    if let Ok(source) = text.parse::<ImageSource>() {
-        assert_eq!(source.to_string().parse::<ImageSource>().ok(), Some(source));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::reference(bytes));
