@@ -15,7 +15,7 @@ use super::{
     context::clean,
     layout,
     packing::open,
-    tree::{Kind, Node, Owner, Tree},
+    tree::{Kind, Node, Owner, Tree, join},
 };
 use crate::{
     domain::{
@@ -128,7 +128,7 @@ fn read(number: usize, path: &Path, packing: Packing, name: &str, below: &Tree) 
         if file == OPAQUE {
             layer.emptied.push(folder.to_string());
         } else if let Some(gone) = file.strip_prefix(WHITEOUT) {
-            layer.gone.push(if folder.is_empty() { gone.to_string() } else { format!("{folder}/{gone}") });
+            layer.gone.push(join(folder, gone));
         } else if !path.is_empty()
             && let Some(node) = node(&entry, number, entry_number, &layer.tree, below)
         {

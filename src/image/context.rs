@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tree::{Kind, Node, Owner};
+use super::tree::{Kind, Node, Owner, join};
 use crate::domain::{
     dockerfile::{ignore::Ignore, pattern},
     problem::{Code, Problem, Result},
@@ -319,10 +319,6 @@ pub(super) fn clean(path: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
-}
-
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
 fn children(folder: &Path, place: Place<'_>) -> Result<Vec<(String, PathBuf)>> {

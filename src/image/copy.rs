@@ -3,7 +3,7 @@
 use super::{
     base_files::WHITEOUT,
     context::{Item, Place},
-    tree::{Files, Kind, Node, Owner, Tree, belongs_to_base, in_every_base, parents, resolve},
+    tree::{Files, Kind, Node, Owner, Tree, belongs_to_base, in_every_base, join, parents, resolve},
 };
 use crate::domain::{dockerfile::ignore::Ignore, dockerfile::pattern, problem::Result};
 
@@ -158,10 +158,6 @@ impl Laying<'_> {
 }
 
 const ANOTHER: &str = "copy it to another place, or change the base image";
-
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
-}
 
 /// What `COPY --from` finds among the files of a stage or an image, links followed; nothing when there is nothing.
 pub(super) fn find_in_files(files: &Files, source: &str, exclude: &Ignore) -> Vec<Item> {

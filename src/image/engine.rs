@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         dockerfile::{
-            self, Dockerfile, Instruction, Uncovered,
+            self, Dockerfile, Instruction, Scope, Uncovered,
             stages::{Origin, copied_from, origin},
         },
         event::Events,
@@ -40,8 +40,7 @@ pub(super) struct Built {
 
 /// See [`super::build`].
 pub(super) async fn build(build: &Build, registry: &registry::Client, events: &Events) -> Result<Image> {
-    let file = build.dockerfile.display().to_string();
-    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    let (dockerfile, file) = parsed(build)?;
     std::fs::create_dir_all(&build.scratch).map_err(|error| Problem::io("create", &build.scratch, &error))?;
     let wanted = wanted_platforms(&build.platforms)?;
     let mut bases = Bases::new(registry, build.base_registry.as_deref(), &build.root);
@@ -70,41 +69,23 @@ pub(super) fn wanted_platforms(texts: &[String]) -> Result<Vec<Platform>> {
     texts.iter().map(parse).collect()
 }
 
-/// The platforms of the base of the last stage, unless some are asked for.
+/// The platforms of the image that the last stage stands on, unless some are asked for.
 async fn platforms(dockerfile: &Dockerfile, file: &str, wanted: &[Platform], bases: &mut Bases<'_>) -> Result<Vec<Platform>> {
     let host = Platform::host();
     let globals = globals(dockerfile, file, wanted.first().unwrap_or(&host))?;
-    let (_, stages) = dockerfile.stages();
-    let mut at = stages.len() - 1;
-    loop {
-        let stage = &stages[at];
-        match origin(&stages, at, &globals).map_err(|why| Place { file, number: stage.number }.invalid(why))? {
-            Origin::Stage(before) => at = before,
-            Origin::Image(name) => return bases.platforms(&name, wanted).await,
-            Origin::Scratch if wanted.is_empty() => return Ok(vec![host]),
-            Origin::Scratch => return Ok(wanted.to_vec()),
-        }
+    match last_image(dockerfile, file, &globals)? {
+        Some(name) => bases.platforms(&name, wanted).await,
+        None if wanted.is_empty() => Ok(vec![host]),
+        None => Ok(wanted.to_vec()),
     }
 }
 
-/// See [`super::uncovered`].
-pub(super) fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
-    let file = build.dockerfile.display().to_string();
-    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
-    let wanted = wanted_platforms(&build.platforms)?;
-    let globals = globals(&dockerfile, &file, wanted.first().unwrap_or(&Platform::host()))?;
-    dockerfile::uncovered(&dockerfile, &globals).map_err(|(number, why)| Place { file: &file, number }.invalid(why))
-}
-
-/// The name of the image that the last stage stands on; None from scratch.
-pub(super) fn final_base(build: &Build, platform: Option<&Platform>) -> Result<Option<String>> {
-    let file = build.dockerfile.display().to_string();
-    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
-    let globals = globals(&dockerfile, &file, platform.unwrap_or(&Platform::host()))?;
+/// The name of the image that the last stage stands on, through all stages in between; None from scratch.
+fn last_image(dockerfile: &Dockerfile, file: &str, globals: &Scope) -> Result<Option<String>> {
     let (_, stages) = dockerfile.stages();
     let mut at = stages.len() - 1;
     loop {
-        match origin(&stages, at, &globals).map_err(|why| Place { file: &file, number: stages[at].number }.invalid(why))? {
+        match origin(&stages, at, globals).map_err(|why| Place { file, number: stages[at].number }.invalid(why))? {
             Origin::Stage(before) => at = before,
             Origin::Image(name) => return Ok(Some(name)),
             Origin::Scratch => return Ok(None),
@@ -112,10 +93,29 @@ pub(super) fn final_base(build: &Build, platform: Option<&Platform>) -> Result<O
     }
 }
 
+/// A build's Dockerfile, and its name for messages.
+fn parsed(build: &Build) -> Result<(Dockerfile, String)> {
+    let file = build.dockerfile.display().to_string();
+    Ok((dockerfile::parse(&read_text(&build.dockerfile)?, &file)?, file))
+}
+
+/// See [`super::uncovered`].
+pub(super) fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
+    let (dockerfile, file) = parsed(build)?;
+    let wanted = wanted_platforms(&build.platforms)?;
+    let globals = globals(&dockerfile, &file, wanted.first().unwrap_or(&Platform::host()))?;
+    dockerfile::uncovered(&dockerfile, &globals).map_err(|(number, why)| Place { file: &file, number }.invalid(why))
+}
+
+/// See [`last_image`].
+pub(super) fn final_base(build: &Build, platform: Option<&Platform>) -> Result<Option<String>> {
+    let (dockerfile, file) = parsed(build)?;
+    last_image(&dockerfile, &file, &globals(&dockerfile, &file, platform.unwrap_or(&Platform::host()))?)
+}
+
 /// See [`super::base_names`].
 pub(super) fn base_names(build: &Build) -> Result<Vec<String>> {
-    let file = build.dockerfile.display().to_string();
-    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    let (dockerfile, file) = parsed(build)?;
     let globals = globals(&dockerfile, &file, &Platform::host())?;
     let (_, stages) = dockerfile.stages();
     let begun = (0..stages.len()).filter_map(|at| match origin(&stages, at, &globals) {

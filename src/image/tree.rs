@@ -114,7 +114,7 @@ impl Files {
                 "" | "." => {}
                 ".." => at.truncate(at.rfind('/').unwrap_or(0)),
                 part => {
-                    let next = if at.is_empty() { part.to_string() } else { format!("{at}/{part}") };
+                    let next = join(&at, part);
                     match get(&next).map(|node| &node.kind) {
                         Some(Kind::Link(target)) if links < MAX_LINKS => {
                             links += 1;
@@ -182,6 +182,11 @@ pub(super) fn resolve(workdir: &str, path: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+/// A name in a folder; the root is "".
+pub(super) fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
 /// The folders above a path, from the top.

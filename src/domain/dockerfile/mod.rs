@@ -3,6 +3,7 @@
 
 pub mod coverage;
 pub mod expand;
+mod flagged;
 pub mod generate;
 mod heredoc;
 pub mod ignore;

@@ -1,8 +1,8 @@
 //! From the text of a Dockerfile to typed instructions.
 
 use super::{
-    Command, Dockerfile, Healthcheck, Instruction, Line, Transfer, Word, heredoc,
-    lexer::{Logical, Quotes, directives, go_duration, logical_lines, split_words, take_flags},
+    Command, Dockerfile, Instruction, Line, Word,
+    lexer::{Logical, Quotes, directives, logical_lines, split_words},
 };
 use crate::domain::problem::{Code, EvidenceKind, Problem, Result};
 
@@ -32,18 +32,15 @@ pub fn parse(text: &str, file: &str) -> Result<Dockerfile> {
     Ok(Dockerfile { escape, syntax: directives.syntax, lines })
 }
 
-/// Health checks cannot follow each other faster, nanoseconds.
-const MILLISECOND: u64 = 1_000_000;
-
 /// Where an instruction stands, for messages.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     file: &'a str,
     number: usize,
-    escape: char,
+    pub escape: char,
 }
 
 impl Place<'_> {
-    fn invalid(&self, why: impl std::fmt::Display) -> Problem {
+    pub fn invalid(&self, why: impl std::fmt::Display) -> Problem {
         Problem::new(Code::DockerfileInvalid, format!("{}:{}: {why}", self.file, self.number))
     }
 
@@ -80,31 +77,6 @@ impl Place<'_> {
             "ONBUILD" => Instruction::OnBuild(self.trigger(rest, logical)?),
             _ => return Err(self.invalid(format!("{keyword} is no instruction"))),
         })
-    }
-
-    fn from(&self, rest: &str) -> Result<Instruction> {
-        let (flags, rest) = take_flags(rest, self.escape);
-        let mut platform = None;
-        for (name, value) in flags {
-            match (name.as_str(), value) {
-                ("platform", Some(value)) => platform = Some(Word(value)),
-                _ => return Err(self.invalid(format!("FROM has no flag --{name}"))),
-            }
-        }
-        match rest.split_whitespace().collect::<Vec<_>>()[..] {
-            [image] => Ok(Instruction::From { image: Word(image.to_string()), platform, alias: None }),
-            [image, with, alias] if with.eq_ignore_ascii_case("as") => {
-                let alias = alias.to_ascii_lowercase();
-                let letters = alias.starts_with(|c: char| c.is_ascii_lowercase())
-                    && alias.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-                if !letters {
-                    return Err(self
-                        .invalid(format!("{alias:?} is no name for a stage: it begins with a letter and has letters, digits, . _ and -")));
-                }
-                Ok(Instruction::From { image: Word(image.to_string()), platform, alias: Some(alias) })
-            }
-            _ => Err(self.invalid("FROM needs the form FROM image [AS name]")),
-        }
     }
 
     fn arguments(&self, rest: &str) -> Result<Vec<(String, Option<Word>)>> {
@@ -153,41 +125,12 @@ impl Place<'_> {
         out
     }
 
-    fn transfer(&self, rest: &str, logical: &Logical, keyword: &str) -> Result<Transfer> {
-        let (flags, rest) = take_flags(rest, self.escape);
-        let mut transfer = Transfer::default();
-        for (name, value) in flags {
-            let word = value.clone().map(Word);
-            match (name.as_str(), word) {
-                ("from", Some(word)) if keyword == "COPY" => transfer.from = Some(word),
-                ("chown", Some(word)) => transfer.chown = Some(word),
-                ("chmod", Some(word)) => transfer.chmod = Some(word),
-                ("exclude", Some(word)) => transfer.exclude.push(word),
-                ("link", None) => transfer.link = true,
-                ("link", Some(word)) => transfer.link = word.0 == "true",
-                ("parents" | "checksum" | "keep-git-dir" | "unpack", _) => {
-                    transfer.other_flags.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-                }
-                _ => return Err(self.invalid(format!("{keyword} has no flag --{name}, or it lacks its value"))),
-            }
-        }
-        let mut words = self.list(rest)?;
-        let Some(target) = words.pop().filter(|_| !words.is_empty()) else {
-            return Err(self.invalid(format!("{keyword} needs a source and a target")));
-        };
-        if heredoc::begin(&target.0).is_some() {
-            return Err(self.invalid(format!("the target of {keyword} cannot be a here-document")));
-        }
-        words.retain(|word| heredoc::begin(&word.0).is_none());
-        Ok(Transfer { sources: words, target, documents: logical.documents.clone(), ..transfer })
-    }
-
     /// Words in the JSON form, or with blanks in between.
-    fn list(&self, text: &str) -> Result<Vec<Word>> {
+    pub fn list(&self, text: &str) -> Result<Vec<Word>> {
         Ok(self.exec_form(text)?.map_or_else(|| blank_separated(text), |words| words.into_iter().map(Word).collect()))
     }
 
-    fn command(&self, text: &str) -> Result<Command> {
+    pub fn command(&self, text: &str) -> Result<Command> {
         Ok(self.exec_form(text)?.map_or_else(|| Command::Shell(text.to_string()), Command::Exec))
     }
 
@@ -221,34 +164,6 @@ impl Place<'_> {
             _ => Err(self.invalid(format!("{keyword} takes one argument"))),
         }
     }
-
-    fn healthcheck(&self, rest: &str) -> Result<Healthcheck> {
-        let (flags, rest) = take_flags(rest, self.escape);
-        let (kind, test) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        if kind.eq_ignore_ascii_case("none") && flags.is_empty() && test.is_empty() {
-            return Ok(Healthcheck::None);
-        }
-        if !kind.eq_ignore_ascii_case("cmd") || test.trim().is_empty() {
-            return Err(self.invalid("HEALTHCHECK needs the form HEALTHCHECK [flags] CMD command, or HEALTHCHECK NONE"));
-        }
-        let (mut interval, mut timeout, mut start_period, mut start_interval, mut retries) = (None, None, None, None, None);
-        for (name, value) in flags {
-            let value = value.unwrap_or_default();
-            let duration = || {
-                let found = go_duration(&value).filter(|nanoseconds| *nanoseconds == 0 || *nanoseconds >= MILLISECOND);
-                found.ok_or_else(|| self.invalid(format!("--{name}={value} is no duration of 1ms or more, such as 30s")))
-            };
-            match name.as_str() {
-                "interval" => interval = Some(duration()?),
-                "timeout" => timeout = Some(duration()?),
-                "start-period" => start_period = Some(duration()?),
-                "start-interval" => start_interval = Some(duration()?),
-                "retries" => retries = Some(value.parse().map_err(|_| self.invalid(format!("--retries={value} is no number")))?),
-                _ => return Err(self.invalid(format!("HEALTHCHECK has no flag --{name}"))),
-            }
-        }
-        Ok(Healthcheck::Check { command: self.command(test.trim())?, interval, timeout, start_period, start_interval, retries })
-    }
 }
 
 /// Whether `text` can name a variable.
@@ -274,7 +189,7 @@ fn blank_separated(text: &str) -> Vec<Word> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::dockerfile::Document;
+    use crate::domain::dockerfile::{Document, Healthcheck, Transfer};
 
     fn lines(text: &str) -> Vec<(usize, Instruction)> {
         parse(text, "Dockerfile").unwrap().lines.into_iter().map(|line| (line.number, line.instruction)).collect()
