@@ -1,6 +1,6 @@
 # Thin: each target calls a script that says what it does. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt bench soak docs release lab-up lab-down lab-status
+.PHONY: help demo demo-down test lint fmt bench soak docs release image lab-up lab-down lab-status
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+): *[a-z-]* *## /\1\t/p' Makefile | expand -t 14
@@ -33,6 +33,9 @@ docs:            ## write the generated reference (settings, problems, schema) a
 
 release:         ## the static binary: target/x86_64-unknown-linux-gnu/release/shipway
 	@tests/gate/release.sh
+
+image:           ## both container images by Docker, shipway and shipway-maven (BUILD_ARGS: for docker build)
+	@tests/gate/image.sh $(BUILD_ARGS)
 
 lab-up:          ## start the real cluster, registries and Gitea that the tests use, and leave them running
 	@tests/cluster/lab.sh up

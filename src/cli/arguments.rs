@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use crate::settings;
+use crate::{
+    settings::{self, CiKind},
+    steps,
+};
 
 /// From a commit to running pods in one CI step.
 ///
@@ -54,15 +58,11 @@ pub(super) enum Command {
     Run,
     /// Show what `run` would do: every setting with its source, the Dockerfile, the manifests, the diff to what runs. Changes nothing.
     Plan,
-    /// Write a first shipway.yaml; one that is there is shown as a difference and left.
-    Init {
-        /// The one that reproduces the Deployment that runs under the application's name, with its Service and autoscaler.
-        #[arg(long)]
-        from_cluster: bool,
-        /// Overwrite the file.
-        #[arg(long)]
-        force: bool,
-    },
+    /// Write a first shipway.yaml, and the job for the CI that this repository uses; shows what it writes.
+    ///
+    /// Looks at the pom, the Dockerfile, manifests, the remote and the CI's own files, and asks nothing. A shipway.yaml that is there
+    /// stays; what would change another file is shown, and done only with --force.
+    Init(Init),
     /// Compile, test and package with one Maven call (and deploy, when a Maven repository is configured).
     Build,
     /// Build, then print the Dockerfile that `run` would use; the context stays in the report folder for `docker build`.
@@ -105,7 +105,7 @@ pub(super) enum Command {
     ///
     /// The Java of both bases must be the same. Nothing is published: `publish` takes the new image from SHIPWAY_OUT_IMAGE.
     Rebase {
-        /// The image [default: rebase.image, image.ref, or SHIPWAY_OUT_IMAGE of an earlier job].
+        /// The image [default: rebase.image, image.ref, SHIPWAY_OUT_IMAGE of an earlier job, or what runs on the cluster].
         image: Option<String>,
         /// The new base [default: what is now under the name of the base that the image was built on].
         #[arg(long, value_name = "BASE")]
@@ -156,18 +156,85 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Lint shipway.yaml (offline): unknown keys, wrong values, with line and column.
+    /// Look for mistakes without the network: in shipway.yaml, in the Dockerfile, manifests and patches that it names, in the pom and in
+    /// the variables; each with file, line and column.
+    ///
+    /// Exit code 2: a setting is wrong. 10: a file of the project is. 0: a run would get past them, warnings or not.
     Check {
-        /// The file [default: that of --file, else shipway.yaml].
+        /// The settings file [default: that of --file, else shipway.yaml].
         file: Option<PathBuf>,
+        /// As JSON: a list of findings, for editors and other tools.
+        #[arg(long)]
+        json: bool,
     },
-    /// Print the JSON schema of shipway.yaml.
+    /// Find out whether a run can do what it is to do: Maven and JDK, registry, cluster, code host; as whom, with which rights, and what is
+    /// missing, the most important first.
+    ///
+    /// Asks everything that a run would ask, with the same settings and credentials, and changes nothing. The exit code is that of the
+    /// first thing that would stop a run.
+    Doctor {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say of a problem, by the name that a log or report gives it, what happened and what to do; without a name, list them all.
+    Explain {
+        /// Such as image-not-found.
+        name: Option<String>,
+    },
+    /// Print the JSON schema of shipway.yaml, with which editors complete and check the file.
     Schema,
+    /// Print what makes a shell complete commands and flags.
+    ///
+    /// bash: shipway completions bash > ~/.local/share/bash-completion/completions/shipway
+    /// zsh:  shipway completions zsh > "${fpath[1]}/_shipway"
+    /// fish: shipway completions fish > ~/.config/fish/completions/shipway.fish
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// Whose.
+        shell: Shell,
+    },
     /// Print a reference document.
     #[command(hide = true)]
     Reference { document: Document },
     /// Print the version.
     Version,
+}
+
+#[derive(Args)]
+pub(super) struct Init {
+    /// Write the settings that reproduce the Deployment that runs under the application's name, with its Service and autoscaler; no job.
+    #[arg(long, conflicts_with_all = ["ci", "no_schema"])]
+    pub(super) from_cluster: bool,
+    /// Change files that are there, as it is shown.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// The CI that gets a job [default: the one in use].
+    #[arg(long, value_name = "CI")]
+    ci: Option<Server>,
+    /// No schema for editors beside shipway.yaml (nor where help.url says that it is served).
+    #[arg(long)]
+    no_schema: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Server {
+    Gitlab,
+    Drone,
+    Woodpecker,
+    None,
+}
+
+impl Init {
+    pub(super) fn wishes(&self) -> steps::Wishes {
+        let ci = self.ci.and_then(|server| match server {
+            Server::Gitlab => Some(CiKind::Gitlab),
+            Server::Drone => Some(CiKind::Drone),
+            Server::Woodpecker => Some(CiKind::Woodpecker),
+            Server::None => None,
+        });
+        steps::Wishes { ci, no_job: self.ci == Some(Server::None), no_schema: self.no_schema }
+    }
 }
 
 /// Reference documents that are generated from the code's own tables.
@@ -176,6 +243,8 @@ pub(super) enum Document {
     Settings,
     Problems,
     ExitCodes,
+    Drone,
+    Woodpecker,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -103,6 +103,7 @@ fn describe(session: &Session, plan: &Plan) {
         draft.environment(plan.settings.environment.clone());
         draft.ci(ci);
         draft.settings(settings(plan));
+        draft.help(plan.settings.help.url.as_deref().map(str::to_string));
         if let Some(commit) = commit(plan) {
             draft.commit(commit);
         }
@@ -144,7 +145,7 @@ fn intents(job: Job, plan: &Plan) -> Vec<Intent> {
     if job == Job::Rebase {
         let image = plan.settings.rebase.image.clone().or_else(|| plan.settings.image.reference.clone());
         return vec![Intent::Rebase {
-            image: image.unwrap_or_else(|| "the earlier job's image".to_string()),
+            image: image.or_else(|| plan.host.earlier_image.clone()).unwrap_or_else(|| "what runs".to_string()),
             onto: plan.settings.rebase.onto.clone(),
         }];
     }

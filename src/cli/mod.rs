@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod doctor;
 mod documents;
 mod history;
 mod init;
@@ -58,9 +59,12 @@ async fn dispatch(arguments: Arguments) -> u8 {
     let done = match arguments.command {
         Some(Command::Version) => documents::version(),
         Some(Command::Schema) => documents::schema(),
+        Some(Command::Completions { shell }) => documents::completions(shell),
+        Some(Command::Explain { name }) => documents::explain(name.as_deref(), &input),
         Some(Command::Reference { document }) => documents::reference(document),
-        Some(Command::Check { file }) => check::run(file, input),
-        Some(Command::Init { from_cluster, force }) => init::run(input, from_cluster, force).await,
+        Some(Command::Check { file, json }) => check::run(file, json, input),
+        Some(Command::Init(asked)) => init::run(input, asked).await,
+        Some(Command::Doctor { json }) => doctor::run(input, json).await,
         Some(Command::Plan) => plan::run(input).await,
         Some(Command::Status { json, watch }) => status::run(input, json, watch).await,
         Some(Command::History { json }) => history::run(input, json).await,
@@ -103,7 +107,8 @@ async fn configured(input: settings::Input) -> u8 {
         settings::Command::History => history::run(input, false).await,
         settings::Command::Logs => logs::run(input).await,
         settings::Command::Unstick => unstick::run(input).await,
-        settings::Command::Check => check::run(None, input),
+        settings::Command::Doctor => doctor::run(input, false).await,
+        settings::Command::Check => check::run(None, false, input),
         settings::Command::Version => documents::version(),
         later => Err(documents::not_there(later)),
     };

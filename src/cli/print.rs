@@ -33,7 +33,8 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {
 /// Prints a problem where nothing else is known of how to print, and gives its exit code.
 pub(super) fn problem(problem: &Problem) -> u8 {
     let mut err = io::stderr().lock();
-    let _ = writeln!(err, "error: {} [{}]\n  help: {}", problem.message, problem.code.slug(), problem.hint);
+    let (slug, hint) = (problem.code.slug(), &problem.hint);
+    let _ = writeln!(err, "error: {} [{slug}]\n  help: {hint}\n  more: shipway explain {slug}", problem.message);
     problem.exit_code()
 }
 

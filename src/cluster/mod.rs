@@ -32,6 +32,7 @@ use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 pub use connect::{Cluster, connect};
 pub use diff::{ObjectDiff, render};
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};
+pub use preflight::Standing;
 pub use remove::{Removal, Removed};
 pub use rollback::Rollback;
 pub use scale::{Scaled, Scaling};

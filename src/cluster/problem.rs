@@ -84,6 +84,10 @@ pub fn doomed(finding: &Finding) -> Problem {
 }
 
 /// Whether the API server says that the object is not there.
+pub fn is_unauthorized(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 401)
+}
+
 pub fn is_not_found(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 404)
 }

@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod application;
+pub mod checkup;
 pub mod commit;
 pub mod compose;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod custom;
 pub mod digest;
 pub mod dockerfile;
 pub mod event;
+pub mod finding;
 pub mod image_source;
 pub mod java;
 pub mod manifests;

@@ -56,6 +56,9 @@ macro_rules! codes {
             /// The slug as it appears in reports, such as `image-not-found`.
             pub fn slug(self) -> &'static str { match self { $(Code::$name => $slug),* } }
 
+            /// The code of a slug.
+            pub fn of(slug: &str) -> Option<Code> { match slug { $($slug => Some(Code::$name),)* _ => None } }
+
             /// The class, and with it the exit code.
             pub fn class(self) -> Class { match self { $(Code::$name => Class::$class),* } }
 

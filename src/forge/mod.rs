@@ -7,13 +7,14 @@ mod github;
 mod gitlab;
 mod repos;
 mod rights;
+mod standing;
 
 use std::time::Duration;
 
 use url::Url;
 
-pub use self::rights::wanted;
 use self::{call::Calls, gitlab::Gitlab, repos::Repos, rights::Right};
+pub use self::{rights::wanted, standing::Standing};
 use crate::{
     domain::{
         problem::{Code, Problem, Result},

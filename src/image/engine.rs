@@ -102,9 +102,14 @@ fn parsed(build: &Build) -> Result<(Dockerfile, String)> {
 /// See [`super::uncovered`].
 pub(super) fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
     let (dockerfile, file) = parsed(build)?;
-    let wanted = wanted_platforms(&build.platforms)?;
-    let globals = globals(&dockerfile, &file, wanted.first().unwrap_or(&Platform::host()))?;
-    dockerfile::uncovered(&dockerfile, &globals).map_err(|(number, why)| Place { file: &file, number }.invalid(why))
+    uncovered_in(&dockerfile, &file, &build.platforms)
+}
+
+/// See [`super::uncovered_in`].
+pub(super) fn uncovered_in(dockerfile: &Dockerfile, file: &str, platforms: &[String]) -> Result<Option<Uncovered>> {
+    let wanted = wanted_platforms(platforms)?;
+    let globals = globals(dockerfile, file, wanted.first().unwrap_or(&Platform::host()))?;
+    dockerfile::uncovered(dockerfile, &globals).map_err(|(number, why)| Place { file, number }.invalid(why))
 }
 
 /// See [`last_image`].

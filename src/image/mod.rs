@@ -163,6 +163,11 @@ pub fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
     engine::uncovered(build)
 }
 
+/// The same of a Dockerfile that was read already; `file` is its name for messages.
+pub fn uncovered_in(dockerfile: &crate::domain::dockerfile::Dockerfile, file: &str) -> Result<Option<Uncovered>> {
+    engine::uncovered_in(dockerfile, file, &[])
+}
+
 /// The Dockerfile that an application of this form will get, before there is an artifact to look into.
 pub fn expected_dockerfile(form: &Form, recipe: &Recipe) -> Result<String> {
     stage::expected(form, recipe).map(|dockerfile| dockerfile.to_string())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Built, Jdk, Repository, Request, artifacts,
+    Built, Jdk, Repository, Request, Tools, artifacts,
     failure::{self, Scene},
     invocation::{self, Files, Program, Runtime, Target},
     jdk,
@@ -31,6 +31,15 @@ pub(super) async fn build(request: &Request, events: &Events) -> Result<Built> {
         outcome = run.without_wrapper(outcome).await?;
     }
     run.judge(outcome).await
+}
+
+/// See [`super::tools`].
+pub(super) fn tools(request: &Request) -> Result<Tools> {
+    let project = Reactor::read(&request.dir, &request.args)?.project();
+    let (program, _) = Program::find(request)?;
+    let found = jdk::discover(&request.jdk_homes, &request.env, &request.user_home);
+    let jdk = jdk::choose(&found, request.jdk, project.java, jdk::java_home(&request.env).as_deref())?;
+    Ok(Tools { program: program.path, wrapper: program.wrapper, jdk, found })
 }
 
 /// What is known before Maven starts.

@@ -102,6 +102,22 @@ pub fn find_jdks(extra: &[PathBuf], env: &[(String, String)], user_home: &Path) 
     jdk::discover(extra, env, user_home)
 }
 
+/// What a build would run with.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    pub program: PathBuf,
+    /// It is the project's own wrapper.
+    pub wrapper: bool,
+    /// JDK that compiles.
+    pub jdk: Jdk,
+    pub found: Vec<Jdk>,
+}
+
+/// Finds what a build would run with; runs nothing.
+pub fn tools(request: &Request) -> Result<Tools> {
+    build::tools(request)
+}
+
 /// Runs the one `mvn` of a run.
 pub async fn build(request: &Request, events: &Events) -> Result<Built> {
     build::build(request, events).await

@@ -15,6 +15,7 @@ mod pull;
 mod push;
 mod realm;
 mod session;
+mod trial;
 mod upload;
 
 use std::{
@@ -33,6 +34,7 @@ pub use hand_over::config_of;
 pub use helper::Helper;
 pub use look::{Look, Packed, is_lasting};
 use session::{Action, Host, Session};
+pub use trial::Pusher;
 
 use crate::{
     domain::{
@@ -241,6 +243,11 @@ impl Client {
     /// lets us in. `sources` are images whose layers the push may mount.
     pub async fn look(&self, target: &ImageReference, earlier: &[ImageReference], sources: &[ImageReference]) -> Result<Look> {
         look::look(self, target, earlier, sources).await
+    }
+
+    /// Whether a push to this repository would be let in, and as whom; leaves nothing there.
+    pub async fn may_push(&self, target: &ImageReference) -> Result<Pusher> {
+        trial::may_push(self, target).await
     }
 
     /// Pushes an image: what is missing of its blobs, in parallel, then its manifests. Says [`crate::domain::event::Event::Layer`] for

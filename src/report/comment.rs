@@ -151,12 +151,9 @@ fn cause(problem: &ProblemRecord) -> String {
     let at = problem.step.map(|step| format!(" in {}", step.name())).unwrap_or_default();
     let message = foreign::middle(&foreign::wrap(&problem.message, WIDTH).join("\n"), 2000);
     let hint = foreign::middle(&foreign::wrap(&problem.hint, WIDTH).join("\n"), 1000);
-    format!(
-        "\n**What went wrong{at}** ({})\n\n{}\n**What to do**\n\n{}",
-        span(&problem.code, 60),
-        fence("text", &message),
-        fence("text", &hint)
-    )
+    let code = span(&problem.code, 60);
+    let code = problem.page.as_ref().map_or(code.clone(), |page| format!("[{code}]({})", destination(page)));
+    format!("\n**What went wrong{at}** ({code})\n\n{}\n**What to do**\n\n{}", fence("text", &message), fence("text", &hint))
 }
 
 fn notes(report: &Report) -> String {

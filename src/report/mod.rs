@@ -28,8 +28,8 @@ pub use model::{
     SoFar, Stage, StepRecord, WarningRecord,
 };
 pub use recorder::{Draft, Recorder};
-pub use reference::{exit_codes as exit_codes_reference, problems as problems_reference};
-pub use view::{LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, history, log_row, plan, status, stuck};
+pub use reference::{exit_codes as exit_codes_reference, explain, problems as problems_reference, slugs};
+pub use view::{FileRow, LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, doctor, history, init, log_row, plan, status, stuck};
 
 use crate::domain::event::Events;
 pub use crate::domain::units::format_bytes as bytes;

@@ -156,6 +156,8 @@ pub struct ProblemRecord {
     pub step: Option<Step>,
     /// The cluster was changed and is not back at its previous release.
     pub unrestored: bool,
+    /// Its page in the documentation, where help.url says where that is served.
+    pub page: Option<String>,
 }
 
 /// Something that was seen when things went wrong: foreign text.
@@ -361,8 +363,14 @@ impl ProblemRecord {
             evidence: evidence.map(|e| EvidenceRecord { kind: e.kind, source: e.source.clone(), text: e.text.clone() }).collect(),
             step,
             unrestored: problem.unrestored,
+            page: None,
         }
     }
+}
+
+/// The page of a problem in the documentation, which is served at `help`.
+pub fn page_of(help: &str, slug: &str) -> String {
+    format!("{}/problems.html#{slug}", help.trim_end_matches('/'))
 }
 
 /// The word for what became of an object, as kubectl says it.

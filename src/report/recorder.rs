@@ -24,6 +24,8 @@ pub struct Draft {
     layers: Vec<ImageLayer>,
     running: Option<(Step, Timestamp)>,
     failed: Option<Step>,
+    /// Where the documentation is served.
+    help: Option<String>,
 }
 
 impl Draft {
@@ -55,7 +57,7 @@ impl Draft {
             pods: Vec::new(),
             settings: Vec::new(),
         };
-        Draft { report, layers: Vec::new(), running: None, failed: None }
+        Draft { report, layers: Vec::new(), running: None, failed: None, help: None }
     }
 
     pub fn app(&mut self, app: impl Into<String>, line: impl Into<String>) {
@@ -73,6 +75,10 @@ impl Draft {
 
     pub fn commit(&mut self, commit: model::Commit) {
         self.report.commit = Some(commit);
+    }
+
+    pub fn help(&mut self, help: Option<String>) {
+        self.help = help;
     }
 
     pub fn settings(&mut self, settings: Vec<model::SettingRecord>) {
@@ -129,7 +135,10 @@ impl Draft {
         let mut report = self.report;
         report.result = Outcome::of(problem);
         report.exit_code = problem.map_or(0, Problem::exit_code);
-        report.problem = problem.map(|problem| ProblemRecord::new(problem, self.failed));
+        report.problem = problem.map(|problem| ProblemRecord {
+            page: self.help.as_ref().map(|help| model::page_of(help, problem.code.slug())),
+            ..ProblemRecord::new(problem, self.failed)
+        });
         report.seconds = seconds_between(report.started, ended);
         // A rollback that failed, too, has restored nothing.
         report.restored = report.restored.filter(|_| problem.is_some_and(|problem| !problem.unrestored));

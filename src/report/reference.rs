@@ -1,5 +1,6 @@
 //! The documents that are made from the code: `docs/problems.md` and `docs/exit-codes.md`.
 
+use super::{model, view::table};
 use crate::domain::problem::{Class, Code};
 
 const CLASSES: [Class; 9] = [
@@ -20,7 +21,7 @@ pub fn problems() -> String {
         "# Problems\n\n\
         Whatever goes wrong has a short name, which stands in the job log, in the comment, in `report.json` (`problem.code`) and in\n\
         the test report. Names are only ever added. The class decides the [exit code](exit-codes.md).\n\n\
-        This page is made by `shipway reference problems`.\n",
+        `shipway explain NAME` says the same in a terminal. This page is made by `shipway reference problems`.\n",
     );
     for class in CLASSES {
         text += &format!(
@@ -34,6 +35,26 @@ pub fn problems() -> String {
         }
     }
     text
+}
+
+/// One problem, for a terminal; `help` is where the documentation is served.
+pub fn explain(code: Code, help: Option<&str>) -> String {
+    let more = help.map(|help| format!("  more       {}\n", model::page_of(help, code.slug()))).unwrap_or_default();
+    let (class, exit) = (code.class(), exit(code.class()));
+    format!(
+        "{}\n  happened   {}\n  what to do {}\n  class      {} (exit {exit}): {}\n{more}",
+        code.slug(),
+        code.cause(),
+        code.fix(),
+        name(class),
+        sentence(class)
+    )
+}
+
+/// Every problem in a line.
+pub fn slugs() -> String {
+    let rows: Vec<Vec<String>> = Code::ALL.iter().map(|code| vec![code.slug().to_string(), code.cause().to_string()]).collect();
+    table::lines(&rows).into_iter().map(|line| line + "\n").collect()
 }
 
 /// What each exit code means, and what a pipeline can do with it: `docs/exit-codes.md`.

@@ -68,6 +68,7 @@ impl ProblemRecord {
     pub(super) fn each_text(&mut self, visit: &mut dyn FnMut(&mut String)) {
         visit(&mut self.message);
         visit(&mut self.hint);
+        self.page.iter_mut().for_each(&mut *visit);
         self.evidence.iter_mut().flat_map(|e| [&mut e.source, &mut e.text]).for_each(visit);
     }
 }

@@ -8,7 +8,9 @@ mod keys;
 mod kinds;
 mod load;
 mod mistake;
+mod named;
 mod nearest;
+mod plugin_page;
 mod raw;
 mod reader;
 mod reference;
@@ -33,6 +35,9 @@ pub use self::{
     kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
     load::{check, load},
     mistake::{Mistake, Mistakes, Place},
+    named::{Named, named},
+    nearest::nearest,
+    plugin_page::{Server, plugin_page},
     reference::reference,
     schema::schema,
     source::{Source, Sourced},

@@ -68,7 +68,7 @@ fn row(leaf: &Leaf) -> String {
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 
-fn value(leaf: &Leaf) -> String {
+pub(super) fn value(leaf: &Leaf) -> String {
     let secret = match leaf.secrecy {
         Secrecy::Open => "",
         Secrecy::Secret => " (secret)",
@@ -91,7 +91,7 @@ fn value(leaf: &Leaf) -> String {
     form + secret
 }
 
-fn default(leaf: &Leaf) -> String {
+pub(super) fn default(leaf: &Leaf) -> String {
     match (&leaf.default, &leaf.default_words) {
         (Some(default), _) => format!("`{}`", plain(default)),
         (None, Some(words)) => words.clone(),

@@ -41,7 +41,7 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
     if plan.facts.project.is_none() {
         return Err(Problem::new(Code::NoPom, format!("{} holds no pom.xml", plan.facts.dir.display())));
     }
-    let built = maven::build(&request(run)?, &run.events).await?;
+    let built = maven::build(&request(plan, repository(run)?)?, &run.events).await?;
     let mut candidates = Vec::new();
     for artifact in &built.artifacts {
         candidates.push(Candidate {
@@ -62,8 +62,8 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
     Ok(Done::new(Built { application, library, jdk: Some(built.jdk.version) }, summary))
 }
 
-fn request(run: &Run) -> Result<maven::Request> {
-    let plan = &run.plan;
+/// The build of a plan.
+pub(super) fn request(plan: &Plan, repository: Option<maven::Repository>) -> Result<maven::Request> {
     let build = &plan.settings.build;
     Ok(maven::Request {
         dir: plan.facts.dir.clone(),
@@ -75,7 +75,7 @@ fn request(run: &Run) -> Result<maven::Request> {
         env: plan.host.maven_env(&build.env),
         user_home: plan.host.maven_home.clone().unwrap_or_else(|| plan.host.temp.join(".m2")),
         jdk_homes: plan.host.java_homes.clone(),
-        repository: repository(run)?,
+        repository,
         deploy: plan.deploys,
         skip_existing_release: !plan.is_library(),
         log: plan.report_dir.join("mvn.log"),

@@ -27,7 +27,11 @@ const CLONE_FOLDER: &str = "shipway-source";
 pub async fn checkout(loaded: &Loaded, dir: &Path, needed: bool, events: &Events) -> Result<Facts> {
     let env = loaded.host.maven_env(&[]);
     let work_dir = dir.to_path_buf();
-    let present = git::head(dir, &env).await?;
+    let present = match git::head(dir, &env).await {
+        // a small image has no git; the CI says which commit its checkout is
+        Err(problem) if problem.code == Code::ProgramMissing && loaded.ci.commit.sha.is_some() => None,
+        head => head?,
+    };
     let has_source = present.is_some() || dir.join("pom.xml").is_file() || loaded.settings.build.command.is_some();
     let (dir, commit, cloned) = match &loaded.settings.source.url {
         Some(url) if needed && !has_source => {

@@ -29,7 +29,8 @@ pub(super) fn read(plan: &Plan) -> Result<Custom> {
     Custom::read(&manifests, &patches, &plan.namespace)
 }
 
-fn files(root: &Path, key: &str, named: &[String]) -> Result<Vec<File>> {
+/// The files of one setting.
+pub(super) fn files(root: &Path, key: &str, named: &[String]) -> Result<Vec<File>> {
     let mut paths = Vec::new();
     for name in named {
         let mut found = Vec::new();

@@ -21,15 +21,11 @@ const LOG: &str = "engine.log";
 
 /// Builds by the engine that is set; `auto` is the native one, unless the Dockerfile has what it does not cover.
 pub(super) async fn build(run: &Run, build: &Build) -> Result<Image> {
-    let wanted = match run.plan.settings.image.engine {
-        Engine::Native => return image::build(build, &run.registry, &run.events).await,
-        Engine::Auto => None,
-        Engine::Buildkit => Some(Other::Buildkit),
-        Engine::Docker => Some(Other::Docker),
-        Engine::Buildah => Some(Other::Buildah),
-    };
-    if let Some(engine) = wanted {
-        return by_other(run, build, wanted, &format!("image.engine is {}", engine.name())).await;
+    if run.plan.settings.image.engine == Engine::Native {
+        return image::build(build, &run.registry, &run.events).await;
+    }
+    if let Some(engine) = wanted(&run.plan) {
+        return by_other(run, build, Some(engine), &format!("image.engine is {}", engine.name())).await;
     }
     match image::build(build, &run.registry, &run.events).await {
         Err(problem) if problem.code == Code::DockerfileUnsupported => by_other(run, build, None, &problem.message).await,
@@ -37,8 +33,18 @@ pub(super) async fn build(run: &Run, build: &Build) -> Result<Image> {
     }
 }
 
+/// The engine that the settings name, when it is not ours.
+pub(super) fn wanted(plan: &Plan) -> Option<Other> {
+    match plan.settings.image.engine {
+        Engine::Native | Engine::Auto => None,
+        Engine::Buildkit => Some(Other::Buildkit),
+        Engine::Docker => Some(Other::Docker),
+        Engine::Buildah => Some(Other::Buildah),
+    }
+}
+
 async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) -> Result<Image> {
-    let machine = machine(&run.plan, build)?;
+    let machine = machine_for(&run.plan, &image::base_names(build)?)?;
     let found = engines::find(&machine, wanted).await.map_err(|problem| match wanted {
         Some(_) => problem,
         None => Problem { message: format!("{why}; {}", problem.message), ..problem },
@@ -53,12 +59,12 @@ async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) ->
     Ok(image)
 }
 
-fn machine(plan: &Plan, build: &Build) -> Result<Machine> {
+/// What other engines are given of this machine; `bases` are the images that the Dockerfile names.
+pub(super) fn machine_for(plan: &Plan, bases: &[String]) -> Result<Machine> {
     let settings = &plan.settings.registry;
     let accesses = access::accesses(plan)?;
     let named = accesses.iter().filter(|access| access.insecure).filter_map(|access| access.prefix.split('/').next()).map(str::to_string);
-    let base = image::base_names(build)?;
-    let bases = base.iter().filter_map(|name| name.parse::<ImageSource>().ok()?.registry().map(|name| name.registry.clone()));
+    let bases = bases.iter().filter_map(|name| name.parse::<ImageSource>().ok()?.registry().map(|name| name.registry.clone()));
     let mut insecure: Vec<String> = named.chain(bases.filter(|registry| net::is_loopback(host(registry)))).collect();
     insecure.sort();
     insecure.dedup();

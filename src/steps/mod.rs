@@ -2,10 +2,12 @@
 
 mod access;
 mod build;
+mod check;
 mod checkout;
 mod config;
 mod custom;
 mod dockerfile;
+mod doctor;
 mod engine;
 mod errand;
 mod image;
@@ -21,9 +23,11 @@ mod tell;
 
 pub use self::{
     access::{connect, registry_client},
+    check::{Checked, check, of_mistake},
     checkout::checkout,
+    doctor::examine,
     errand::cluster_for,
-    init::{settings_file, write_settings},
+    init::{Draft, Scene, Wishes, drafts, look, settings_file, write, write_settings},
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},

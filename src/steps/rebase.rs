@@ -1,6 +1,7 @@
 //! An application's layers on a new base: for the day when its Java has a hole, and nobody wants to build a thousand applications.
 
 use super::{
+    access::connect,
     image as step,
     run::{Done, Run},
 };
@@ -22,7 +23,7 @@ const MOST: u32 = 1000;
 
 pub(super) async fn run(run: &Run) -> Result<()> {
     run.step(Step::Image, async {
-        let reference = image_of(run)?;
+        let reference = image_of(run).await?;
         let scratch = step::scratch(run)?;
         let settings = &run.plan.settings;
         let rebase = Rebase {
@@ -42,14 +43,20 @@ pub(super) async fn run(run: &Run) -> Result<()> {
     .await
 }
 
-/// `rebase.image`, else what the other commands take for a ready image.
-fn image_of(run: &Run) -> Result<ImageReference> {
+/// `rebase.image`, else what the other commands take for a ready image, else what runs on the cluster.
+async fn image_of(run: &Run) -> Result<ImageReference> {
     let set = &run.plan.settings.rebase.image;
     let text = set.as_ref().or(run.plan.settings.image.reference.as_ref()).or(run.plan.host.earlier_image.as_ref());
-    let text = text.ok_or_else(|| {
-        Problem::new(Code::SettingMissing, "there is no image to rebase").hint("name it: shipway rebase IMAGE, or rebase.image")
-    })?;
-    text.parse()
+    match text {
+        Some(text) => text.parse(),
+        None if run.plan.has_cluster() => {
+            let running = connect(&run.plan).await?.status(&run.plan.name).await?.image;
+            run.events.note(format!("{} in {} runs {running}", run.plan.name, run.plan.namespace));
+            running.parse()
+        }
+        None => Err(Problem::new(Code::SettingMissing, "there is no image to rebase")
+            .hint("name it: shipway rebase IMAGE, or rebase.image; where a cluster is set, it is what runs there")),
+    }
 }
 
 /// The image stands on that base already; a later job can publish it all the same.

@@ -35,7 +35,7 @@ fn add(checkout: &Checkout, folder: &str) {
 }
 
 /// What the company sets for all of its projects.
-fn pipeline<'a>(checkout: &'a Checkout, namespace: &Namespace) -> Pipeline<'a> {
+pub fn pipeline<'a>(checkout: &'a Checkout, namespace: &Namespace) -> Pipeline<'a> {
     let pipeline = Pipeline::new(checkout)
         .variable("KUBECONFIG", namespace.kubeconfig.display().to_string())
         .variable("SHIPWAY_KUBERNETES_NAMESPACE", &namespace.name)

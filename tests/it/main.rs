@@ -5,12 +5,14 @@
 mod dependencies;
 mod docs;
 mod examples;
+mod first;
 mod forge;
 mod git;
 mod house;
 mod image;
 mod lab;
 mod maven;
+mod package;
 mod process;
 mod publish;
 mod registry;

@@ -3,6 +3,7 @@
 
 mod dry_run;
 mod rights;
+mod standing;
 mod surroundings;
 
 use k8s_openapi::{
@@ -15,6 +16,7 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use serde_json::Value;
 
+pub use self::standing::Standing;
 use self::surroundings::Presence;
 use super::{
     Publish,

@@ -51,7 +51,7 @@ pub fn documents(file: &File) -> Result<Vec<Document>> {
 }
 
 /// A `List` (or `ConfigMapList`, …) stands for its items.
-fn unfold(place: String, value: Value, found: &mut Vec<Document>) -> Result<()> {
+pub(super) fn unfold(place: String, value: Value, found: &mut Vec<Document>) -> Result<()> {
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
     if !kind.ends_with("List") || value.get("items").is_none() {
         found.push(Document { value: cleaned(&place, value)?, place });
@@ -138,7 +138,7 @@ pub fn cluster_scoped(place: &str, identity: &Identity) -> Problem {
     wrong(place, &format!("{identity} belongs to the whole cluster, not to a namespace")).hint(hint)
 }
 
-fn not_yaml(file: &File, error: &str) -> Problem {
+pub(super) fn not_yaml(file: &File, error: &str) -> Problem {
     let first = error.lines().next().unwrap_or_default();
     let problem = Problem::new(Code::ManifestInvalid, format!("{}: this is not YAML: {first}", file.path));
     match file.text.contains("{{") {

@@ -4,8 +4,10 @@
 mod document;
 mod image;
 mod kinds;
+pub mod lint;
 mod merge;
 mod patch;
+mod positions;
 mod strict;
 
 pub use self::{

@@ -33,7 +33,7 @@ pub fn patches(file: &File) -> Result<Vec<Patch>> {
     document::values(file)?.into_iter().map(|(place, value)| read(place, value)).collect()
 }
 
-fn read(place: String, value: Value) -> Result<Patch> {
+pub(super) fn read(place: String, value: Value) -> Result<Patch> {
     if value.is_array() {
         let change = operations(&place, value)?;
         return Ok(Patch { place, kind: "Deployment".to_string(), name: None, change });

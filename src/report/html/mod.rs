@@ -73,6 +73,7 @@ struct Page<'r> {
 
 struct ProblemView {
     code: String,
+    page: Option<String>,
     at: String,
     message: String,
     hint: String,
@@ -131,6 +132,7 @@ impl ProblemView {
     fn new(problem: &ProblemRecord) -> Self {
         ProblemView {
             code: problem.code.clone(),
+            page: problem.page.as_deref().and_then(outside_address),
             at: problem.step.map(|step| format!("in {}", step.name())).unwrap_or_default(),
             message: foreign::clean(&problem.message),
             hint: foreign::clean(&problem.hint),

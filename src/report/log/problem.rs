@@ -25,6 +25,8 @@ pub fn block(problem: &ProblemRecord, exit_code: u8, style: &Style) -> String {
         vec![String::new(), format!("{} {}", paint.mark(Mark::Bad), paint.bad(&format!("{}{at} (exit {exit_code})", problem.code)))];
     lines.extend(paragraph("cause", &problem.message, style));
     lines.extend(paragraph("fix", &problem.hint, style));
+    let more = problem.page.clone().unwrap_or_else(|| format!("shipway explain {}", problem.code));
+    lines.push(format!("  {:<6}  {}", "more", paint.faint(&foreign::line(&more, LONGEST_LINE))));
     for evidence in problem.evidence.iter().take(MOST_PIECES) {
         lines.push(String::new());
         lines.extend(seen(evidence, style));

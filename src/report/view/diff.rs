@@ -39,7 +39,7 @@ fn one(diff: &ObjectDiff, style: &Style) -> String {
     format!("  {object} {verb}\n{lines}")
 }
 
-fn changed_lines(before: &str, after: &str, paint: Paint) -> String {
+pub(super) fn changed_lines(before: &str, after: &str, paint: Paint) -> String {
     let (before, after) = (foreign::clean(before), foreign::clean(after));
     let diff = TextDiff::from_lines(&before, &after);
     let mut lines = String::new();

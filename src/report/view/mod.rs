@@ -2,17 +2,21 @@
 
 mod check;
 mod diff;
+mod doctor;
 mod history;
+mod init;
 mod logs;
 mod plan;
 mod status;
 mod stuck;
-mod table;
+pub(in crate::report) mod table;
 
 pub use self::{
     check::check,
     diff::{ObjectDiff, diffs},
+    doctor::doctor,
     history::history,
+    init::{FileRow, init},
     logs::{LogRow, log_row},
     plan::{PlanView, plan},
     status::status,

@@ -167,7 +167,7 @@ pub struct Image {
 #[serde(deny_unknown_fields)]
 pub struct Rebase {
     /// The image whose application layers go onto a new base.
-    #[schemars(extend("x-kind" = "image", "x-default" = "image.ref, else SHIPWAY_OUT_IMAGE of an earlier job"))]
+    #[schemars(extend("x-kind" = "image", "x-default" = "image.ref, else SHIPWAY_OUT_IMAGE of an earlier job, else what runs on the cluster"))]
     pub image: Option<String>,
     /// The new base: a name, or an OCI layout.
     #[schemars(extend("x-kind" = "image-or-layout", "x-default" = "what is now under the name of the base that the image was built on"))]

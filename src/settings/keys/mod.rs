@@ -85,6 +85,8 @@ pub struct Settings {
     pub report: Report,
     /// The job log.
     pub log: Log,
+    /// Where people read on.
+    pub help: Help,
 }
 
 /// What `command` may name.

@@ -190,6 +190,14 @@ pub struct Report {
     pub card: Option<super::super::kinds::Url>,
 }
 
+/// Where people read on.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Help {
+    /// Where the company serves this documentation (the site of docs/): a problem links to its page there, init to the schema.
+    pub url: Option<super::super::kinds::Url>,
+}
+
 /// The job log.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::super::{reference, schema};
+use super::super::{Server, plugin_page, reference, schema};
 
 /// Compares with the file in the repository; `UPDATE=1` writes it.
 fn current(path: &str, text: &str) {
@@ -25,6 +25,12 @@ fn the_schema_file_is_current() {
 #[test]
 fn the_reference_is_current() {
     current("docs/settings.md", &reference());
+}
+
+#[test]
+fn the_plugin_pages_are_current() {
+    current("plugin/drone/index.md", &plugin_page(Server::Drone));
+    current("plugin/woodpecker/docs.md", &plugin_page(Server::Woodpecker));
 }
 
 fn at(path: &str) -> Value {

@@ -2,13 +2,13 @@
 
 use shipway::{
     domain::{
-        problem::Code,
+        finding::Finding,
+        problem::{Code, Problem},
         release::Outcome,
         rollout::Progress,
         status::{AutoscaleStatus, PodStatus, RevisionStatus, Status},
     },
     report::{Header, Intent, ObjectDiff, PlanView, SettingRecord, Style, WarningRecord, check, plan, status},
-    settings::{Mistake, Place},
 };
 
 use super::{golden, sample};
@@ -115,22 +115,17 @@ fn a_status() {
 
 #[test]
 fn a_check() {
-    let mistake = |place: Option<Place>, what: &str, fix: &str| Mistake {
-        code: Code::SettingUnknown,
-        setting: "x".into(),
-        source: "PLUGIN_REPLICA".into(),
-        place,
-        what: what.into(),
-        fix: fix.into(),
+    let finding = |file: &str, at: Option<(usize, usize)>, message: &str, hint: &str| {
+        Finding::new(file, at, &Problem::new(Code::SettingUnknown, message).hint(hint))
     };
-    let mistakes = [
-        mistake(
-            Some(Place { file: "shipway.yaml".into(), line: 3, column: 5 }),
-            "kubernetes.replica is no setting",
-            "use kubernetes.replicas",
-        ),
-        mistake(None, "no setting has this name", "use PLUGIN_KUBERNETES_REPLICAS"),
+    let findings = [
+        finding("shipway.yaml", Some((3, 5)), "kubernetes.replica is no setting", "use kubernetes.replicas"),
+        finding("Dockerfile", Some((4, 1)), "RUN needs an engine that runs commands", "install one").warning(),
+        finding("PLUGIN_REPLICA", None, "no setting has this name", "use PLUGIN_KUBERNETES_REPLICAS"),
     ];
-    golden::check("check.txt", &check("shipway.yaml", &mistakes));
-    assert_eq!(check("shipway.yaml", &[]), "✓ shipway.yaml is good\n");
+    let (files, style) = (["shipway.yaml".to_string(), "Dockerfile".to_string()], Style::default());
+    golden::check("check.txt", &check(&files, &findings, &style));
+    assert_eq!(check(&files[..1], &[], &style), "✓ shipway.yaml is good\n");
+    assert_eq!(check(&files, &findings[1..2], &style).lines().last(), Some("✓ shipway.yaml and 1 file more are good, 1 warning"));
+    assert!(check(&[], &[], &style).starts_with("– nothing to look at"));
 }

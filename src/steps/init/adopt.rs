@@ -1,10 +1,10 @@
-//! A first `shipway.yaml`: a short one to go on from, or the one that reproduces what runs.
+//! The `shipway.yaml` that reproduces what runs.
 
 use std::{fs, io::ErrorKind, path::Path};
 
 use similar::TextDiff;
 
-use super::access::connect;
+use super::super::access::connect;
 use crate::{
     domain::{
         application::ImageFacts,
@@ -13,15 +13,8 @@ use crate::{
     plan::Plan,
 };
 
-/// Makes the text of the file.
-pub async fn settings_file(plan: &Plan, from_cluster: bool) -> Result<String> {
-    if !from_cluster {
-        return Ok(format!(
-            "# Everything has a default: `shipway plan` shows each setting with its source.\n\
-             app: {}\nline: {}\nkubernetes:\n  namespace: {}\n",
-            plan.app, plan.line, plan.namespace
-        ));
-    }
+/// Makes the text of the file from what runs under the application's name.
+pub async fn settings_file(plan: &Plan) -> Result<String> {
     if !plan.has_cluster() {
         return Err(Problem::new(Code::ClusterMissing, "init --from-cluster needs a cluster, but none is configured"));
     }
