@@ -1,5 +1,7 @@
 //! The pipelines of `ci-examples/`, run as their CI runs them, against the real cluster and a real registry.
 
+mod special;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -21,17 +23,23 @@ fn example(folder: &str) -> std::path::PathBuf {
 
 /// Puts the files of an example into a checkout; its page is for people.
 fn add(checkout: &Checkout, folder: &str) {
-    for entry in fs::read_dir(example(folder)).unwrap() {
+    add_folder(checkout, &example(folder), "");
+    checkout.commit("Add the pipeline");
+}
+
+fn add_folder(checkout: &Checkout, folder: &Path, below: &str) {
+    for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        if name != "README.md" {
+        let name = format!("{below}{}", entry.file_name().into_string().unwrap());
+        if entry.path().is_dir() {
+            add_folder(checkout, &entry.path(), &format!("{name}/"));
+        } else if name != "README.md" {
             let text = fs::read_to_string(entry.path()).unwrap();
             // where the test made a shipway.yaml, the example's is added to it
             let before = fs::read_to_string(checkout.path().join(&name)).unwrap_or_default();
             checkout.write(&name, &(before + &text));
         }
     }
-    checkout.commit("Add the pipeline");
 }
 
 /// What the company sets for all of its projects.
@@ -65,7 +73,8 @@ fn ready(namespace: &str, name: &str) -> i32 {
 fn plugin(checkout: &Checkout, namespace: &Namespace, step: &Step, server: &[(&str, &str)]) -> Finished {
     let access = access(namespace);
     let secrets = BTreeMap::from([("registry_password", "any".to_owned()), ("cluster_token", access.token.clone())]);
-    let mut job = shipway(checkout.path()).envs(server.iter().copied()).env("PLUGIN_CLUSTER_CA", &access.ca);
+    let folder = checkout.path().join(step.directory.as_deref().unwrap_or_default());
+    let mut job = shipway(folder).envs(server.iter().copied()).env("PLUGIN_CLUSTER_CA", &access.ca);
     for (name, value) in step.environment(&secrets) {
         let value = value.replace("https://kubernetes.example.test:6443", &access.server);
         job = job.env(&name, value.replace("registry.example.test", &lab().registry().address));

@@ -10,7 +10,7 @@ mod large;
 mod layouts;
 mod parity;
 mod real;
-mod rebase;
+pub mod rebase;
 
 use std::{
     collections::BTreeMap,

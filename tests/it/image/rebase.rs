@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// Makes another build of the lab's Java 17: the same with one more file, under `name`, for all its platforms.
-fn java_17(name: &ImageReference, patch: &str) {
+pub fn java_17(name: &ImageReference, patch: &str) {
     let dir = tempfile::tempdir().unwrap();
     let dockerfile = format!("FROM {}\nENV PATCH={patch}\nCOPY patch /opt/patch\n", lab().base(17));
     write_context(dir.path(), &[("Dockerfile", &dockerfile), ("patch", patch)]);

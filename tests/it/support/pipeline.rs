@@ -8,6 +8,8 @@ use serde_json::Value;
 pub struct Step {
     pub name: String,
     pub image: String,
+    /// Where it works, below the checkout (Woodpecker).
+    pub directory: Option<String>,
     settings: serde_json::Map<String, Value>,
     server: Server,
 }
@@ -27,6 +29,7 @@ pub fn steps(file: &str, server: Server) -> Vec<Step> {
         .map(|step| Step {
             name: step["name"].as_str().unwrap().to_owned(),
             image: step["image"].as_str().unwrap().to_owned(),
+            directory: step["directory"].as_str().map(str::to_owned),
             settings: step["settings"].as_object().cloned().unwrap_or_default(),
             server,
         })

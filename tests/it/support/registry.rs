@@ -24,7 +24,7 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Setup<'a> {
-    login: Option<(&'a str, &'a str)>,
+    logins: &'a [(&'a str, &'a str)],
     tls: bool,
     data: Option<&'a Path>,
     /// Clients have to show a certificate of the CA.
@@ -39,7 +39,12 @@ impl Registry {
 
     /// Basic authentication (htpasswd, bcrypt), plain http.
     pub fn start_with_auth(username: &str, password: &str) -> Self {
-        Registry::with(Setup { login: Some((username, password)), ..Setup::default() })
+        Registry::start_with_logins(&[(username, password)])
+    }
+
+    /// The same for several users.
+    pub fn start_with_logins(logins: &[(&str, &str)]) -> Self {
+        Registry::with(Setup { logins, ..Setup::default() })
     }
 
     /// With a certificate of a CA that no system knows.
@@ -158,10 +163,12 @@ fn config(setup: &Setup, dir: &Path, port: u16) -> String {
         let clients = if setup.client_certificates { format!(", clientcas: [{}/ca.pem]", dir.display()) } else { String::new() };
         config += &format!("  tls: {{certificate: {0}/server.pem, key: {0}/server.key{clients}}}\n", dir.display());
     }
-    if let Some((username, password)) = setup.login {
-        let made = Command::new("htpasswd").args(["-Bbn", username, password]).output().expect("htpasswd is not installed (apache2-utils)");
+    let login = |(username, password): &(&str, &str)| {
+        Command::new("htpasswd").args(["-Bbn", username, password]).output().expect("htpasswd is not installed (apache2-utils)").stdout
+    };
+    if !setup.logins.is_empty() {
         let file = dir.join("htpasswd");
-        std::fs::write(&file, made.stdout).unwrap();
+        std::fs::write(&file, setup.logins.iter().flat_map(login).collect::<Vec<u8>>()).unwrap();
         config += &format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display());
     }
     config
