@@ -48,19 +48,25 @@ impl Cluster {
     pub(super) async fn others(&self, values: &[Value]) -> Result<Vec<Other>> {
         let mut others: Vec<Other> = Vec::new();
         for value in values {
-            let identity = Identity::of(value);
-            let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-            let same = others.iter().find(|other| other.resource.api_version == version && other.resource.kind == identity.kind);
-            let resource = match same {
-                Some(other) => other.resource.clone(),
-                None => self.resource(&identity, version).await?,
-            };
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-            let live = self.call(("get", &resource.plural, &identity.name), api.get_opt(&identity.name)).await;
-            let live = live.map_err(|problem| needed(problem, &resource, &identity, &self.namespace))?;
-            others.push(Other { value: value.clone(), identity, resource, live });
+            let other = self.other(value, &others).await?;
+            others.push(other);
         }
         Ok(others)
+    }
+
+    /// One of them; what kinds are called is known from those `before` it.
+    async fn other(&self, value: &Value, before: &[Other]) -> Result<Other> {
+        let identity = Identity::of(value);
+        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let same = before.iter().find(|other| other.resource.api_version == version && other.resource.kind == identity.kind);
+        let resource = match same {
+            Some(other) => other.resource.clone(),
+            None => self.resource(&identity, version).await?,
+        };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let live = self.call(("get", &resource.plural, &identity.name), api.get_opt(&identity.name)).await;
+        let live = live.map_err(|problem| needed(problem, &resource, &identity, &self.namespace))?;
+        Ok(Other { value: value.clone(), identity, resource, live })
     }
 
     /// The names of Kubernetes' own kinds are known; of others the API server is asked.
@@ -83,20 +89,35 @@ impl Cluster {
         }
     }
 
-    /// As part of the preflight: kinds, owners, and a dry run of each.
-    pub(super) async fn look_at_others(&self, publish: &Publish, values: &[Value], events: &Events) -> Result<Vec<Other>> {
-        let others = self.others(values).await?;
-        for other in &others {
-            let foreign = other.live.as_ref().filter(|live| !is_ours(&live.metadata, &publish.workload.name));
-            if let Some(live) = foreign.filter(|_| !publish.adopt) {
-                return Err(not_ours(&other.identity.kind.to_lowercase(), &other.identity.name, &live.metadata, &self.namespace));
-            }
-            if publish.preflight {
-                let mode = Mode { dry_run: true, force: publish.forces(), ..Mode::default() };
-                self.apply_other(other, mode, events).await?;
+    /// As part of the preflight: kinds, owners, and a dry run of each. All that is wrong is told, not the first of it alone.
+    pub(super) async fn look_at_others(&self, publish: &Publish, values: &[Value], events: &Events) -> (Vec<Other>, Vec<Problem>) {
+        let (mut others, mut problems) = (Vec::new(), Vec::new());
+        for value in values {
+            match self.look_at_other(publish, value, &others, events).await {
+                Ok(other) => others.push(other),
+                Err(problem) => {
+                    let away = problem.code == Code::ClusterUnreachable;
+                    problems.push(problem);
+                    if away {
+                        break;
+                    }
+                }
             }
         }
-        Ok(others)
+        (others, problems)
+    }
+
+    async fn look_at_other(&self, publish: &Publish, value: &Value, before: &[Other], events: &Events) -> Result<Other> {
+        let other = self.other(value, before).await?;
+        let foreign = other.live.as_ref().filter(|live| !is_ours(&live.metadata, &publish.workload.name));
+        if let Some(live) = foreign.filter(|_| !publish.adopt) {
+            return Err(not_ours(&other.identity.kind.to_lowercase(), &other.identity.name, &live.metadata, &self.namespace));
+        }
+        if publish.preflight {
+            let mode = Mode { dry_run: true, force: publish.forces(), ..Mode::default() };
+            self.apply_other(&other, mode, events).await?;
+        }
+        Ok(other)
     }
 
     /// Applies those of one phase, in their order; before each it is asked whether the lock still holds.
@@ -112,13 +133,32 @@ impl Cluster {
         let Other { value, identity, resource, live } = other;
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
         let action = ("patch", resource.plural.as_str(), identity.name.as_str());
-        let applied = self.call(action, api.patch(&identity.name, &params(MANAGER, mode), &Patch::Apply(value))).await;
-        let applied = applied.map_err(|problem| needed(problem, resource, identity, &self.namespace))?;
+        let applied = match self.attempt(action, api.patch(&identity.name, &params(MANAGER, mode), &Patch::Apply(value))).await? {
+            Ok(applied) => applied,
+            Err(error) if problem::is_not_served(&error) => return Err(self.not_served(identity, resource).await),
+            Err(error) => {
+                return Err(needed(problem::problem(&error, self.action(action)), resource, identity, &self.namespace));
+            }
+        };
         if !mode.dry_run {
             let change = changed(live.as_ref().map(|live| &live.metadata), &applied.metadata);
             events.emit(Event::Applied { kind: identity.kind.clone(), name: identity.name.clone(), change });
         }
         Ok(applied)
+    }
+
+    /// A kind that the cluster has, but in other versions: old ones are taken away with the years.
+    async fn not_served(&self, identity: &Identity, resource: &ApiResource) -> Problem {
+        let message = format!("the cluster does not serve {identity} in {}", resource.api_version);
+        let versions: Vec<String> = match oneshot::group(&self.client, &resource.group).await {
+            Ok(group) => group.versions().map(|version| format!("{}/{version}", resource.group)).collect(),
+            Err(_) => Vec::new(),
+        };
+        let hint = match &versions[..] {
+            [] => "correct its apiVersion, or have the owner of the cluster install what defines it".to_string(),
+            versions => format!("set its apiVersion to one that the cluster has: {}", versions.join(", ")),
+        };
+        Problem::new(Code::ManifestInvalid, message).hint(hint)
     }
 
     /// What the records say was applied, as it can be applied again; the content of Secrets is in no record, so they stay as they are.

@@ -113,13 +113,8 @@ impl Cluster {
                 Box::pin(self.look_around_namespace(publish, wanted, &objects.others, &live, &mut look)).await;
             }
         }
-        let others = match Box::pin(self.look_at_others(publish, &objects.others, events)).await {
-            Ok(others) => others,
-            Err(problem) => {
-                look.problems.push(problem);
-                Vec::new()
-            }
-        };
+        let (others, problems) = Box::pin(self.look_at_others(publish, &objects.others, events)).await;
+        look.problems.extend(problems);
         for warning in self.take_warnings() {
             events.warning(format!("the API server warns: {warning}"), "change the setting that makes it");
         }

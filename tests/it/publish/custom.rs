@@ -23,7 +23,7 @@ use crate::support::lab::lab;
 async fn may_more(ground: &Ground) {
     let role: Role = serde_json::from_value(json!({"metadata": {"name": "more"}, "rules": [
         {"apiGroups": ["", "batch", "apps", "networking.k8s.io", "events.k8s.io"],
-         "resources": ["configmaps", "secrets", "serviceaccounts", "cronjobs", "persistentvolumeclaims", "ingresses", "statefulsets", "events"],
+         "resources": ["configmaps", "secrets", "serviceaccounts", "cronjobs", "persistentvolumeclaims", "ingresses", "statefulsets", "events", "endpoints"],
          "verbs": ["get", "create", "patch", "delete"]}]}))
     .unwrap();
     ground.api::<Role>().await.create(&PostParams::default(), &role).await.unwrap();
@@ -174,6 +174,18 @@ spec:
 }
 
 #[tokio::test]
+async fn a_version_that_will_go_is_warned_of_before_anything_changes() {
+    let ground = Ground::pretended("deprecated").await;
+    may_more(&ground).await;
+    let old =
+        "apiVersion: v1\nkind: Endpoints\nmetadata: {name: database}\nsubsets: [{addresses: [{ip: 192.0.2.7}], ports: [{port: 5432}]}]";
+    ground.publish(&ground.publish_of(with(&ground, "1", old, ""), 1)).await.unwrap();
+    let notes = ground.notes();
+    let warned = notes.iter().any(|note| note.starts_with("the API server warns: v1 Endpoints is deprecated"));
+    assert!(warned, "{notes:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_published_is_refused_before_anything_changes() {
     let ground = Ground::pretended("manifests refused").await;
     let refused = async |manifests: &str| ground.publish(&ground.publish_of(with(&ground, "1", manifests, ""), 1)).await.unwrap_err();
@@ -189,6 +201,12 @@ async fn what_cannot_be_published_is_refused_before_anything_changes() {
     let misspelt = refused("apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: a}\nspec: {shedule: x}").await;
     assert_eq!(misspelt.code.slug(), "manifest-invalid");
     assert!(misspelt.message.contains("shedule"), "{}", misspelt.message);
+    let old = refused("apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: old}").await;
+    assert_eq!((old.code.slug(), old.exit_code()), ("manifest-invalid", 10), "{old:?}");
+    assert!(old.message.contains("does not serve PodDisruptionBudget old in policy/v1beta1"), "{}", old.message);
+    assert!(old.hint.contains("policy/v1"), "{}", old.hint);
+    let both = refused("apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: a}\nspec: {shedule: x}\n---\napiVersion: example.test/v1\nkind: Widget\nmetadata: {name: b}").await;
+    assert!(both.message.contains("shedule") && both.message.contains("the kind of Widget b"), "all at once: {}", both.message);
     let big = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big}}\ndata: {{a: '{}'}}", "x".repeat(1_100_000));
     let big = refused(&big).await;
     assert_eq!(big.exit_code(), 10, "{big:?}");

@@ -2,15 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Api, ListParams};
+use serde_json::json;
 use shipway::{
     cluster::{self, Cluster, Errand, Publish, Released, Rollback, Target},
     domain::{
+        custom::{Custom, File},
         event::{Event, Events},
         problem::Result,
         reference::ImageReference,
@@ -67,70 +70,11 @@ impl Ground {
     }
 
     pub fn workload(&self, tag: &str) -> Workload {
-        Workload {
-            app: NAME.to_string(),
-            line: "trade".to_string(),
-            environment: Some("test".to_string()),
-            namespace: self.namespace.name.clone(),
-            name: NAME.to_string(),
-            image: image(tag),
-            platforms: vec!["linux/amd64".to_string()],
-            version: tag.to_string(),
-            port: 8080,
-            replicas: None,
-            jvm: Vec::new(),
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            resources: Resources { requests: quantities(&[("cpu", "10m"), ("memory", "16Mi")]), limits: quantities(&[("memory", "64Mi")]) },
-            probes: Probes {
-                startup: Some(Probe::Tcp { port: 8080, timing: TIMING }),
-                readiness: Some(Probe::Http { path: "/health".to_string(), port: 8080, timing: Timing { failure_threshold: 3, ..TIMING } }),
-                liveness: None,
-            },
-            rolling: Rolling {
-                max_surge: "1".to_string(),
-                max_unavailable: "0".to_string(),
-                min_ready_seconds: 0,
-                timeout: Duration::from_secs(90),
-                drain: Duration::from_secs(1),
-                budgets: Budgets::default(),
-            },
-            service: Some(ServicePort { port: 80, kind: "ClusterIP".to_string() }),
-            autoscale: None,
-            disruption: None,
-            config: None,
-            security: Security::Restricted,
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            service_account: None,
-            pull_secret: None,
-            user: Some(10001),
-            container: None,
-            given: shipway::domain::workload::Given::All,
-            custom: shipway::domain::custom::Custom::default(),
-        }
+        workload(&self.namespace.name, tag)
     }
 
     pub fn publish_of(&self, workload: Workload, number: u64) -> Publish {
-        Publish {
-            workload,
-            commit: Some("1a2b3c4d5e6f".to_string()),
-            author: Some("Ada".to_string()),
-            job_url: Some(format!("https://ci.test/jobs/{number}")),
-            sequence: ("gitlab".to_string(), number),
-            create_namespace: false,
-            adopt: false,
-            force_conflicts: false,
-            preflight: true,
-            pull_secret: None,
-            lock_wait: Duration::from_secs(20),
-            lock_ttl: Duration::from_secs(5),
-            holder: format!("https://ci.test/jobs/{number}"),
-            evidence: self.folder.path().join("pods"),
-            back_timeout: Duration::from_secs(60),
-            history: 10,
-        }
+        publish_of(workload, number, self.folder.path())
     }
 
     pub fn rollback_of(&self, to: Option<u64>) -> Rollback {
@@ -169,7 +113,8 @@ impl Ground {
     /// Images of the pods that run and are not going.
     pub async fn running(&self) -> Vec<String> {
         let pods = self.api::<Pod>().await.list(&ListParams::default()).await.unwrap().items;
-        let stay = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let ended = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed");
+        let stay = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && !ended(pod));
         stay.filter_map(|pod| pod.spec?.containers.first()?.image.clone()).collect()
     }
 
@@ -193,8 +138,82 @@ impl Ground {
     }
 }
 
-/// The small web server's image by digest.
+/// The small web server in this namespace.
+pub fn workload(namespace: &str, tag: &str) -> Workload {
+    Workload {
+        app: NAME.to_string(),
+        line: "trade".to_string(),
+        environment: Some("test".to_string()),
+        namespace: namespace.to_string(),
+        name: NAME.to_string(),
+        image: image(tag),
+        platforms: vec!["linux/amd64".to_string()],
+        version: tag.to_string(),
+        port: 8080,
+        replicas: None,
+        jvm: Vec::new(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        resources: Resources { requests: quantities(&[("cpu", "10m"), ("memory", "16Mi")]), limits: quantities(&[("memory", "64Mi")]) },
+        probes: Probes {
+            startup: Some(Probe::Tcp { port: 8080, timing: TIMING }),
+            readiness: Some(Probe::Http { path: "/health".to_string(), port: 8080, timing: Timing { failure_threshold: 3, ..TIMING } }),
+            liveness: None,
+        },
+        rolling: Rolling {
+            max_surge: "1".to_string(),
+            max_unavailable: "0".to_string(),
+            min_ready_seconds: 0,
+            timeout: Duration::from_secs(90),
+            drain: Duration::from_secs(1),
+            budgets: Budgets::default(),
+        },
+        service: Some(ServicePort { port: 80, kind: "ClusterIP".to_string() }),
+        autoscale: None,
+        disruption: None,
+        config: None,
+        security: Security::Restricted,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        service_account: None,
+        pull_secret: None,
+        user: Some(10001),
+        container: None,
+        given: shipway::domain::workload::Given::All,
+        custom: shipway::domain::custom::Custom::default(),
+    }
+}
+
+/// The publish of this workload by a pipeline of this number; what its pods say goes to a folder in `folder`.
+pub fn publish_of(workload: Workload, number: u64, folder: &Path) -> Publish {
+    Publish {
+        workload,
+        commit: Some("1a2b3c4d5e6f".to_string()),
+        author: Some("Ada".to_string()),
+        job_url: Some(format!("https://ci.test/jobs/{number}")),
+        sequence: ("gitlab".to_string(), number),
+        create_namespace: false,
+        adopt: false,
+        force_conflicts: false,
+        preflight: true,
+        pull_secret: None,
+        lock_wait: Duration::from_secs(20),
+        lock_ttl: Duration::from_secs(5),
+        holder: format!("https://ci.test/jobs/{number}"),
+        evidence: folder.join("pods"),
+        back_timeout: Duration::from_secs(60),
+        history: 10,
+    }
+}
+
+/// The small web server's image by digest; the registry is asked once for each.
 pub fn image(tag: &str) -> ImageReference {
+    static KNOWN: Mutex<BTreeMap<String, ImageReference>> = Mutex::new(BTreeMap::new());
+    KNOWN.lock().unwrap().entry(tag.to_string()).or_insert_with(|| resolved(tag)).clone()
+}
+
+fn resolved(tag: &str) -> ImageReference {
     let reference: ImageReference = lab().web(tag).parse().unwrap();
     let url = format!("http://{}/v2/{}/manifests/{tag}", reference.registry, reference.repository);
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
@@ -208,36 +227,88 @@ pub fn quantities(given: &[(&str, &str)]) -> BTreeMap<String, String> {
     given.iter().map(|(name, amount)| ((*name).to_string(), (*amount).to_string())).collect()
 }
 
-/// The small web server's image with another program to start, in the same repository.
-pub async fn image_that_starts(program: &str) -> ImageReference {
-    let source = image("1");
-    let base = format!("http://{}/v2/{}", source.registry, source.repository);
-    let http = reqwest::Client::new();
-    let get = async |path: String, accept: &str| {
-        let answer = http.get(format!("{base}/{path}")).header("accept", accept).send().await.unwrap();
-        answer.error_for_status().unwrap().json::<serde_json::Value>().await.unwrap()
-    };
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let mut manifest = get(format!("manifests/{}", source.digest.as_ref().unwrap()), media_type).await;
-    let mut config = get(format!("blobs/{}", manifest["config"]["digest"].as_str().unwrap()), "*/*").await;
-    config["config"]["Entrypoint"] = serde_json::json!([program]);
-    let config = config.to_string();
-    let digest = format!("sha256:{}", hex(&config));
-    let upload = http.post(format!("{base}/blobs/uploads/")).send().await.unwrap();
-    let location = upload.headers()["location"].to_str().unwrap();
-    let separator = if location.contains('?') { '&' } else { '?' };
-    let put = http.put(format!("{location}{separator}digest={digest}")).body(config.clone()).send().await.unwrap();
-    put.error_for_status().unwrap();
-    manifest["config"]["digest"] = digest.into();
-    manifest["config"]["size"] = config.len().into();
-    let manifest = manifest.to_string();
-    let tag = crate::support::unique("entrypoint");
-    let put = http.put(format!("{base}/manifests/{tag}")).header("content-type", media_type).body(manifest.clone());
-    put.send().await.unwrap().error_for_status().unwrap();
-    source.with_digest(&format!("sha256:{}", hex(&manifest)).parse().unwrap())
+/// Adds a patch of the user's own to the generated objects.
+pub fn patched(workload: &mut Workload, patch: serde_json::Value) {
+    let file = File { path: "deploy/patch.yaml".to_string(), text: patch.to_string() };
+    workload.custom = Custom::read(&[], &[file], &workload.namespace).unwrap();
 }
 
-fn hex(text: &str) -> String {
+/// The small web server's image with another program to start, in the same repository.
+pub async fn image_that_starts(program: &str) -> ImageReference {
+    let repository = Repository::of(&image("1"));
+    let mut manifest = repository.manifest(&image("1").digest.unwrap().to_string()).await;
+    let mut config = repository.json(&format!("blobs/{}", manifest["config"]["digest"].as_str().unwrap()), "*/*").await;
+    config["config"]["Entrypoint"] = json!([program]);
+    manifest["config"] = repository.blob(config.to_string().into_bytes(), &manifest["config"]["mediaType"]).await;
+    repository.put(manifest).await
+}
+
+/// The lab's base image of that Java with one class, which it starts.
+pub async fn java_image(java: u32, class: &Path) -> ImageReference {
+    let base: ImageReference = lab().base(java).parse().unwrap();
+    let repository = Repository::of(&base);
+    let index = repository.manifest(base.tag.as_deref().unwrap()).await;
+    let of_ours = |entry: &&serde_json::Value| entry["platform"]["architecture"] == "amd64";
+    let entry = index["manifests"].as_array().unwrap().iter().find(of_ours).unwrap();
+    let mut manifest = repository.manifest(entry["digest"].as_str().unwrap()).await;
+    let mut config = repository.json(&format!("blobs/{}", manifest["config"]["digest"].as_str().unwrap()), "*/*").await;
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_path_with_name(class, Path::new("app").join(class.file_name().unwrap())).unwrap();
+    let layer = tar.into_inner().unwrap();
+    config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(digest(&layer).into());
+    config["config"]["Entrypoint"] = json!(["java", "-cp", "/app", class.file_stem().unwrap().to_str().unwrap()]);
+    manifest["layers"].as_array_mut().unwrap().push(repository.blob(layer, &"application/vnd.oci.image.layer.v1.tar".into()).await);
+    manifest["config"] = repository.blob(config.to_string().into_bytes(), &manifest["config"]["mediaType"]).await;
+    repository.put(manifest).await
+}
+
+/// One repository of the open registry, spoken to by HTTP alone.
+struct Repository {
+    of: ImageReference,
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Repository {
+    fn of(image: &ImageReference) -> Self {
+        let base = format!("http://{}/v2/{}", image.registry, image.repository);
+        Repository { of: image.clone(), base, http: reqwest::Client::new() }
+    }
+
+    async fn json(&self, path: &str, accept: &str) -> serde_json::Value {
+        let answer = self.http.get(format!("{}/{path}", self.base)).header("accept", accept).send().await.unwrap();
+        answer.error_for_status().unwrap().json().await.unwrap()
+    }
+
+    async fn manifest(&self, reference: &str) -> serde_json::Value {
+        self.json(&format!("manifests/{reference}"), "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json")
+            .await
+    }
+
+    /// Uploads a blob; gives its descriptor.
+    async fn blob(&self, content: Vec<u8>, media_type: &serde_json::Value) -> serde_json::Value {
+        let (digest, size) = (digest(&content), content.len());
+        let upload = self.http.post(format!("{}/blobs/uploads/", self.base)).send().await.unwrap();
+        let location = upload.headers()["location"].to_str().unwrap();
+        let separator = if location.contains('?') { '&' } else { '?' };
+        let put = self.http.put(format!("{location}{separator}digest={digest}")).body(content).send().await.unwrap();
+        put.error_for_status().unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": size})
+    }
+
+    /// Uploads a manifest under a name of its own; gives its reference by digest.
+    async fn put(&self, manifest: serde_json::Value) -> ImageReference {
+        let media_type = manifest["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json").to_string();
+        let manifest = manifest.to_string();
+        let tag = crate::support::unique("made");
+        let put = self.http.put(format!("{}/manifests/{tag}", self.base)).header("content-type", media_type).body(manifest.clone());
+        put.send().await.unwrap().error_for_status().unwrap();
+        self.of.with_digest(&digest(manifest.as_bytes()).parse().unwrap())
+    }
+}
+
+fn digest(content: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let hex: String = sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }

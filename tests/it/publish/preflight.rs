@@ -21,9 +21,10 @@ use shipway::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, quantities};
+use super::ground::{Ground, NAME, image, patched, quantities};
 use crate::support::{
     lab::lab,
+    shipway::shipway,
     webhook::{Says, Webhook},
 };
 
@@ -245,4 +246,32 @@ async fn a_limit_that_a_quota_asks_for_is_named() {
     let mut workload = ground.workload("1");
     workload.resources.limits = quantities(&[("memory", "64Mi"), ("cpu", "1")]);
     ground.publish(&ground.publish_of(workload, 2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_field_that_cannot_be_changed_is_named_and_nothing_is_made_anew() {
+    let ground = Ground::pretended("immutable").await;
+    ground.publish_tag("1", 1).await.unwrap();
+    let services = ground.api::<Service>().await;
+    let before = services.get(NAME).await.unwrap().metadata;
+    let mut workload = ground.workload("2");
+    patched(&mut workload, json!({"kind": "Service", "spec": {"clusterIP": "None"}}));
+    let problem = ground.publish(&ground.publish_of(workload, 2)).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("field-immutable", 10), "{problem:?}");
+    assert!(problem.message.contains("spec.clusterIP") && problem.message.contains("cannot be changed"), "{}", problem.message);
+    let after = services.get(NAME).await.unwrap().metadata;
+    assert_eq!((after.uid, after.resource_version), (before.uid, before.resource_version));
+    assert_eq!(ground.running().await, vec![image("1").to_string(); 2]);
+}
+
+#[test]
+fn an_image_that_is_not_in_its_registry_is_told_before_the_cluster_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let reference = format!("{}@{digest}", image("1").name());
+    // nothing listens there: had the cluster been asked, that would be the problem
+    let settings = [("SHIPWAY_APP", NAME), ("SHIPWAY_REGISTRY_INSECURE", "true"), ("SHIPWAY_CLUSTER_TOKEN", "none")];
+    let server = format!("https://127.0.0.1:{}", crate::support::free_port());
+    let run = shipway(folder.path()).args(["publish", "--image", &reference]).envs(settings).env("SHIPWAY_CLUSTER_SERVER", server);
+    run.run().expect_code(10).expect_text(&["image-missing", &digest]);
 }
