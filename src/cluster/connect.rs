@@ -1,27 +1,18 @@
 //! The connection: kubeconfig files, server and token, or the pod's own cluster, as the settings name them.
 
-use std::{
-    future::Future,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
-use http::{Request, Response};
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder},
+    client::ClientBuilder,
     config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
-use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::{
     Target,
+    line::Line,
     lock::{Fence, Lock},
     problem::{self, Action},
 };
@@ -41,8 +32,7 @@ pub struct Cluster {
     pub(super) namespace: String,
     /// URL of the API server.
     pub server: String,
-    requests: Arc<AtomicUsize>,
-    warnings: Arc<Mutex<Vec<String>>>,
+    line: Arc<Line>,
     /// Under a lock: nothing is changed when it is lost.
     fence: Option<Fence>,
 }
@@ -54,38 +44,24 @@ const CHANGES: [&str; 4] = ["create", "update", "patch", "delete"];
 pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
     // kube would choose a provider by itself, and panic when two are compiled in; a second installation is refused, which is fine
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = config(target).await?;
-    let server = config.cluster_url.to_string();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let warnings = Arc::new(Mutex::new(Vec::new()));
-    let builder = builder(config).await?;
-    let (count, collect) = (requests.clone(), warnings.clone());
-    let client = builder
-        .with_layer(&MapRequestLayer::new(move |request: Request<Body>| {
-            count.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(method = %request.method(), uri = %request.uri(), "cluster request");
-            request
-        }))
-        .with_layer(&MapResponseLayer::new(move |response: Response<_>| {
-            collect_warnings(&response, &collect);
-            response
-        }))
-        .build();
-    Ok(Cluster { client, namespace: namespace.to_string(), server, requests, warnings, fence: None })
+    let (client, server) = client(target).await?;
+    let line = Line::new(target, client);
+    Ok(Cluster { client: line.client(namespace), namespace: namespace.to_string(), server, line, fence: None })
 }
 
-type Builder = ClientBuilder<tower::util::BoxService<Request<Body>, Response<Box<kube::client::DynBody>>, tower::BoxError>>;
-
-/// Sets the client up. A credential plugin of the kubeconfig runs here, away from the runtime's thread: it may take its time, or hang.
-async fn builder(mut config: Config) -> Result<Builder> {
+/// A client with the credentials as they are now, and the URL of its API server. A credential plugin of the kubeconfig runs here, away
+/// from the runtime's thread: it may take its time, or hang.
+pub(super) async fn client(target: &Target) -> Result<(Client, String)> {
+    let mut config = config(target).await?;
+    let server = config.cluster_url.to_string();
     let plugin = config.auth_info.exec.as_mut().map(|exec| {
         // nobody sits at a CI job; its standard error is kept for the message instead of going to the log as it is
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
         exec.command.clone().unwrap_or_default()
     });
-    let set_up = tokio::task::spawn_blocking(move || ClientBuilder::try_from(config));
+    let set_up = tokio::task::spawn_blocking(move || ClientBuilder::try_from(config).map(ClientBuilder::build));
     match (tokio::time::timeout(PLUGIN_LIMIT, set_up).await, plugin) {
-        (Ok(Ok(Ok(builder))), _) => Ok(builder),
+        (Ok(Ok(Ok(client))), _) => Ok((client, server)),
         (Ok(Ok(Err(kube::Error::Auth(error)))), Some(plugin)) => Err(problem::plugin(&error, &plugin)),
         (Ok(Ok(Err(error))), _) => Err(unusable(&format!("the connection cannot be set up: {error}"))),
         (Ok(Err(error)), _) => Err(Problem::bug(format!("setting up the connection ended: {error}"))),
@@ -105,12 +81,12 @@ impl Cluster {
 
     /// Requests that were sent, watches included: a publish is measured by it.
     pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+        self.line.requests()
     }
 
     /// What the API server warned of (its `Warning` headers) since the last call.
     pub(super) fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+        self.line.take_warnings()
     }
 
     /// Sends one request, with a time limit and its error as a problem.
@@ -145,18 +121,6 @@ impl Cluster {
 
     pub(super) fn action<'a>(&'a self, (verb, resource, name): (&'a str, &'a str, &'a str)) -> Action<'a> {
         Action { verb, resource, name, namespace: &self.namespace, server: &self.server }
-    }
-}
-
-fn collect_warnings<B>(response: &Response<B>, warnings: &Mutex<Vec<String>>) {
-    for value in response.headers().get_all(http::header::WARNING) {
-        // RFC 7234, section 5.5: code, agent, quoted text
-        let Some(text) = value.to_str().ok().and_then(|value| value.splitn(3, ' ').nth(2)) else { continue };
-        let text = problem::clean(&text.trim_matches('"').replace("\\\"", "\""));
-        let mut warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        if !warnings.contains(&text) {
-            warnings.push(text);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod describe;
 mod diff;
 mod evidence;
 mod intent;
+mod line;
 mod lock;
 mod logs;
 mod others;

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
 use kube::api::{Api as Objects, Patch};
 use serde_json::json;
 use shipway::{
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ground::{Ground, NAME, image};
 use crate::support::{
-    api::{Act, Api, Seen},
+    api::{Act, Api, Seen, Shares},
     lab::lab,
 };
 
@@ -150,12 +151,9 @@ async fn a_publish_among_many_pods_costs_no_more() {
     let api = Api::before(&ground.namespace.kubeconfig);
     publish(&ground, &target(&api), "2", 2).await.unwrap();
     let seen = api.seen();
-    let watches = seen.iter().filter(|seen| seen.is_watch()).count();
-    // a list goes before each watch; the preflight is what comes before the lock
-    let preflight = seen.iter().position(|seen| seen.path.ends_with("/leases/shipway-web")).unwrap();
-    let rest = seen.len() - preflight - 2 * watches;
-    println!("preflight {preflight}, watches {watches}, rest {rest}");
-    assert!(watches <= 4 && rest <= 12, "{watches} watches, {rest} requests: {seen:#?}");
+    let shares = Shares::of(&seen, "/leases/shipway-web");
+    println!("{shares:?}");
+    assert!(shares.watches <= 4 && shares.rest <= 12, "{shares:?}: {seen:#?}");
     let scoped = |seen: &&Seen| seen.query.contains("labelSelector=") || seen.query.contains("fieldSelector=");
     let lists = seen.iter().filter(|seen| {
         seen.method == "GET" && ["/pods", "/replicasets", "/endpointslices", "/deployments"].iter().any(|kind| seen.path.ends_with(kind))
@@ -241,6 +239,47 @@ async fn a_token_that_is_refused_in_the_midst_of_the_watch_is_told() {
     });
     let problem = publish(&ground, &target(&api), "2", 2).await.unwrap_err();
     assert_eq!((problem.code.slug(), problem.exit_code()), ("cluster-unauthorized", 51), "{problem:?}");
+}
+
+/// A token of the ground's account besides the one that its kubeconfig has.
+async fn another_token(ground: &Ground) -> String {
+    let accounts = ground.api::<ServiceAccount>().await;
+    let request: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
+    accounts.create_token_request("shipway", &Default::default(), &request).await.unwrap().status.unwrap().token.unwrap()
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_in_the_midst_is_read_anew_from_where_it_came() {
+    let ground = Ground::pretended("token renewed").await;
+    publish(&ground, &ground.target(), "1", 1).await.unwrap();
+    let api = Api::before(&ground.namespace.kubeconfig);
+    let (old, new) = (token(&ground), another_token(&ground).await);
+    let with = |token: &str| {
+        let text = std::fs::read_to_string(&api.kubeconfig).unwrap();
+        text.replace("user: {}", &format!("user: {{token: \"{token}\"}}"))
+    };
+    let file = ground.folder.path().join("renewed");
+    std::fs::write(&file, with(&old)).unwrap();
+    let (renewed, refused) = ((file.clone(), with(&new)), format!("Bearer {old}"));
+    let patched = AtomicUsize::new(0);
+    api.rule(move |seen| {
+        if is_commit(seen) {
+            // whoever keeps the kubeconfig has renewed it, and the old token ends
+            std::fs::write(&renewed.0, &renewed.1).unwrap();
+            patched.store(1, Ordering::SeqCst);
+            return Act::Pass;
+        }
+        match patched.load(Ordering::SeqCst) {
+            1 if seen.authorization.as_deref() == Some(&refused) => Act::Answer(401, Vec::new(), failure(401, "Unauthorized")),
+            _ => Act::Pass,
+        }
+    });
+    let released = publish(&ground, &Target { kubeconfig: vec![file], ..Target::default() }, "2", 2).await.unwrap();
+    assert_eq!(released.revision, 2);
+    let renewed = format!("Bearer {new}");
+    let last = api.seen().pop().unwrap();
+    assert_eq!(last.authorization.as_deref(), Some(renewed.as_str()), "the lock is given back with the new one");
+    assert_eq!(ground.running().await, vec![image("2").to_string(); 2]);
 }
 
 #[tokio::test]

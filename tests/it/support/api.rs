@@ -42,6 +42,24 @@ impl Seen {
     }
 }
 
+/// What the requests of one publish were for.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    /// What comes before the lock.
+    pub preflight: usize,
+    pub watches: usize,
+    /// All others but the list that goes before each watch.
+    pub rest: usize,
+}
+
+impl Shares {
+    pub fn of(seen: &[Seen], lease: &str) -> Shares {
+        let watches = seen.iter().filter(|seen| seen.is_watch()).count();
+        let preflight = seen.iter().position(|seen| seen.path.ends_with(lease)).unwrap();
+        Shares { preflight, watches, rest: seen.len() - preflight - 2 * watches }
+    }
+}
+
 /// What to do with a request.
 #[derive(Clone)]
 pub enum Act {
