@@ -51,6 +51,15 @@ start_apiserver() {
     --kubelet-preferred-address-types=InternalIP
 }
 
+# Without a warning, as a machine goes: every watch is cut, and for some seconds nobody answers.
+apiserver_restart() {
+  running apiserver || fail "the API server does not run"
+  signal KILL apiserver
+  while running apiserver; do sleep 0.1; done
+  start_apiserver
+  await apiserver 60 api GET /readyz
+}
+
 # A service account that may do what plugin/kubernetes/role.yaml grants in one namespace, and a kubeconfig for it.
 publisher_kubeconfig() { # NAMESPACE
   local namespace=$1 rbac=/apis/rbac.authorization.k8s.io/v1/namespaces/$1 apply='fieldManager=lab&force=true' type=application/apply-patch+yaml token

@@ -12,6 +12,7 @@
 #   lab.sh env                   how to reach it, as lines for `eval "$(tests/cluster/lab.sh env)"`
 #   lab.sh kubeconfig NAMESPACE  make the namespace and a service account with plugin/kubernetes/role.yaml; print its kubeconfig
 #   lab.sh forget NAMESPACE      delete a namespace and all in it
+#   lab.sh restart apiserver     kill the API server and start it again: what a run has to bear
 #
 # SHIPWAY_LAB is its folder (/tmp/shipway-lab-<user id>), LAB_<NAME>_PORT a port that must be that one (see LAB/ports).
 # A machine can have one real node only: the rules of kube-proxy cannot be doubled.
@@ -115,6 +116,7 @@ case ${1:-} in
   jdks) jdks ;;
   env) [ -f "$ENV_FILE" ] && running apiserver || fail "not up; start it with \`make lab-up\`"; cat "$ENV_FILE" ;;
   kubeconfig) [ -n "${2:-}" ] || fail "\`kubeconfig NAMESPACE\`: name a namespace"; publisher_kubeconfig "$2" ;;
+  restart) [ "${2:-}" = apiserver ] || fail "\`restart ${2:-}\`: only the API server can be"; apiserver_restart ;;
   forget) [ -n "${2:-}" ] || fail "\`forget NAMESPACE\`: name a namespace"; api DELETE "/api/v1/namespaces/$2" > /dev/null ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; [ "${1:-}" = help ] || exit 2 ;;
 esac

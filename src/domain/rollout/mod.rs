@@ -20,7 +20,6 @@ use k8s_openapi::{
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
 };
 
 use super::{manifests::keys, problem::Code};
@@ -273,11 +272,6 @@ impl Rollout {
     pub fn is_old(&self, pod: &Pod) -> bool {
         let owner = pods::owner(pod);
         self.newest().is_some_and(|set| owner != Some(uid(&set.metadata).as_str()))
-    }
-
-    /// Pods that should be gone by now: they do not keep a rollout from its end, but somebody has to look at them.
-    pub fn stuck(&self, now: Timestamp) -> Vec<pods::Stuck> {
-        self.pods.values().filter_map(|pod| pods::stuck(&pod.pod, now)).collect()
     }
 
     /// Pods of the newest ReplicaSet whose events are worth reading, with their uids: not ready for some seconds, or stuck.

@@ -1,11 +1,8 @@
 //! What one pod says: scheduling, volumes, its phase; its containers are judged next door.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{
-    api::core::v1::{ContainerStatus, Event, Pod, PodCondition},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition};
 
 use super::{Budgets, Finding, containers};
 use crate::domain::problem::Code;
@@ -13,8 +10,6 @@ use crate::domain::problem::Code;
 /// A pod that is not ready for so long has its events read; one whose volumes and network are not there after the second time, too.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 const UNPREPARED_AFTER: Duration = Duration::from_secs(1);
-/// A pod is stuck when it is there so long after the end of its grace period (clocks differ by some seconds).
-const STUCK_TERMINATING: Duration = Duration::from_secs(30);
 /// Reasons of a failed pod that are the node's, not the application's.
 const DISPLACED: [&str; 13] = [
     "Evicted",
@@ -32,6 +27,8 @@ const DISPLACED: [&str; 13] = [
     "OutOfpods",
     "OutOfephemeral-storage",
 ];
+/// The kubelet's words for a pod that it evicts for writing more than its own limits allow: no fault of the node.
+const OWN_LIMIT: [&str; 3] = ["exceeds the limit", "exceeds the total limit of containers", "exceeded its local ephemeral storage limit"];
 /// Events of autoscalers (the cluster's own, Karpenter) that make a node for the pod.
 const GROWING: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
 
@@ -81,14 +78,20 @@ impl WatchedPod {
         self.pod.metadata.deletion_timestamp.is_some()
     }
 
+    /// All of it has ended, for whatever reason, and its ReplicaSet makes another.
+    pub(super) fn has_failed(&self) -> bool {
+        self.pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
+    }
+
     /// It failed for its node's sake, and is replaced by another.
     pub fn was_displaced(&self) -> bool {
-        let status = self.pod.status.as_ref();
-        let failed = status.and_then(|status| status.phase.as_deref()) == Some("Failed");
-        let said = status.and_then(|status| status.reason.as_deref()).is_some_and(|reason| DISPLACED.contains(&reason));
+        let reason = self.pod.status.as_ref().and_then(|status| status.reason.as_deref());
+        if exceeded_limit(&self.pod).is_some() {
+            return false;
+        }
         // evicted, preempted or drained, whatever its containers made of it
         let disrupted = condition(&self.pod, "DisruptionTarget").is_some_and(|condition| condition.status == "True");
-        disrupted || (failed && said)
+        disrupted || (self.has_failed() && reason.is_some_and(|reason| DISPLACED.contains(&reason)))
     }
 
     /// Its node does not answer: what the containers last said is old, and another pod will come for it.
@@ -138,38 +141,6 @@ pub fn state(pod: &Pod) -> String {
     }
 }
 
-/// A pod that should be gone by now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stuck {
-    pub name: String,
-    pub node: Option<String>,
-    pub finalizers: Vec<String>,
-}
-
-impl fmt::Display for Stuck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pod {} is still terminating after its grace period", self.name)?;
-        if let Some(node) = &self.node {
-            write!(f, ", on node {node}")?;
-        }
-        if !self.finalizers.is_empty() {
-            write!(f, ", with finalizers {}", self.finalizers.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
-/// The deletion time of a pod has its grace period in it already.
-pub(super) fn stuck(pod: &Pod, now: Timestamp) -> Option<Stuck> {
-    let over = pod.metadata.deletion_timestamp.as_ref()?.0;
-    let late = Duration::try_from(now.duration_since(over)).unwrap_or_default();
-    (late > STUCK_TERMINATING).then(|| Stuck {
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-        finalizers: pod.metadata.finalizers.clone().unwrap_or_default(),
-    })
-}
-
 /// The worst trouble of this pod.
 pub(super) fn finding(pod: &WatchedPod, events: &[&Event], budgets: &Budgets, at: Duration) -> Option<Finding> {
     if pod.is_lost(events) {
@@ -212,10 +183,23 @@ fn unschedulable_condition(pod: &Pod) -> Option<&PodCondition> {
     condition(pod, "PodScheduled").filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
 }
 
+/// Why the kubelet evicted the pod, when that was for what the pod itself wrote.
+fn exceeded_limit(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
+    let message = status.message.as_deref().filter(|_| status.reason.as_deref() == Some("Evicted"))?;
+    OWN_LIMIT.iter().any(|words| message.contains(words)).then_some(message)
+}
+
+/// It failed as a whole: its ReplicaSet makes another, so that its number counts, and not that no pod is left.
 fn failed(pod: &WatchedPod) -> Option<Finding> {
     let status = pod.pod.status.as_ref()?;
-    if status.phase.as_deref() != Some("Failed") || pod.was_displaced() {
+    if !pod.has_failed() || pod.was_displaced() {
         return None;
+    }
+    if let Some(why) = exceeded_limit(&pod.pod) {
+        let message = format!("pod {} was evicted for what it wrote: {}", pod.name(), containers::short(why));
+        let hint = "let the application write less, or raise the limit that the sentence names (ephemeral-storage in kubernetes.resources.limits, or the volume's sizeLimit)";
+        return Some(Finding::new(Code::PodFailed, message).hint(hint).doomed());
     }
     let words = [status.reason.as_deref(), status.message.as_deref()];
     let why = words.into_iter().flatten().collect::<Vec<_>>().join(": ");

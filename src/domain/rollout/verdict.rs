@@ -19,7 +19,14 @@ impl Rollout {
             let pod = findings.iter().find(|finding| finding.pod.is_some()).filter(|_| whole.code == Code::DeadlineExceeded);
             return Some(if pod.is_some() { self.timed_out(findings, at) } else { whole.clone() });
         }
-        let mut pods = self.new_pods().filter(|pod| !pod.is_terminating() && !pod.was_displaced()).peekable();
+        // a pod that failed as a whole is replaced at once: of those it is the number that tells
+        let failed: Vec<&Finding> = doomed().filter(|finding| finding.code == Code::PodFailed).collect();
+        let too_many = failed.len() >= usize::try_from(self.budgets.restarts).unwrap_or(0).max(1);
+        if let Some(first) = failed.first().filter(|_| too_many && !self.new_pods().any(WatchedPod::is_ready)) {
+            return Some((*first).clone());
+        }
+        let counts = |pod: &&WatchedPod| !pod.is_terminating() && !pod.was_displaced() && !pod.has_failed();
+        let mut pods = self.new_pods().filter(counts).peekable();
         let any = pods.peek().is_some();
         let is_doomed = |pod: &WatchedPod| doomed().any(|finding| finding.pod.as_deref() == Some(pod.name()));
         if any && doomed().next().is_some() && pods.all(|pod| is_doomed(pod) || self.shares_fate(pod, at)) {

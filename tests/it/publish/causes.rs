@@ -1,6 +1,7 @@
 //! How causes are provoked on the real kubelet and measured: a good release, then a broken one, watched from outside as well.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -11,8 +12,8 @@ use k8s_openapi::api::{
     core::v1::{ContainerStatus, Event as CoreEvent, Pod},
 };
 use kube::{
-    Api,
-    api::{Patch, PatchParams},
+    Api, Resource,
+    api::{Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -30,10 +31,14 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, NAME, image};
 use crate::support::lab::lab;
 
+const CANNOT_PULL: &[&str] = &["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+const CANNOT_START: &[&str] = &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff"];
+
 /// What the cluster shows when the cause is there.
 pub enum Sign {
     Pod(fn(&Pod) -> bool),
     Set(fn(&ReplicaSet) -> bool),
+    Deployment(fn(&Deployment) -> bool),
     Event(fn(&CoreEvent) -> bool),
 }
 
@@ -99,6 +104,38 @@ pub fn ended_twice(status: &ContainerStatus) -> bool {
     status.restart_count + i32::from(down) >= 2
 }
 
+pub fn pull_fails() -> Sign {
+    Sign::Pod(|pod| container(pod, |status| waits(status, CANNOT_PULL)))
+}
+
+pub fn start_fails() -> Sign {
+    Sign::Pod(|pod| container(pod, |status| waits(status, CANNOT_START)))
+}
+
+pub fn ends_twice() -> Sign {
+    Sign::Pod(|pod| container(pod, ended_twice))
+}
+
+pub fn refused() -> Sign {
+    Sign::Set(|set| {
+        let conditions = set.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.into_iter().flatten().any(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
+    })
+}
+
+/// Makes an object of the ground's namespace.
+pub async fn create<K>(ground: &Ground, object: Value)
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object).unwrap();
+    ground.api::<K>().await.create(&PostParams::default(), &object).await.unwrap();
+}
+
 /// Publishes something good, then what is broken, and expects the good one back, verified. The preflight is off: it would find most of
 /// this before anything changes. The line that is printed goes into the table of `benches/verdicts.sh`.
 pub async fn broken(ground: &Ground, class: &str, sign: Sign, change: impl FnOnce(&mut Workload)) -> Broken {
@@ -113,6 +150,8 @@ pub async fn broken_next(ground: &Ground, class: &str, sign: Sign, change: impl 
     let publish = Publish { preflight: false, ..ground.publish_of(workload, 2) };
     let shown = Arc::new(Mutex::new(None));
     let watching = tokio::spawn(look_out(ground.namespace.name.clone(), sign, shown.clone()));
+    let beside = Arc::new(Mutex::new(None));
+    let rules = tokio::spawn(doomed_by_polling_rules(ground.namespace.name.clone(), ground.pod_names().await, beside.clone()));
     let judged = Arc::new(Mutex::new(None));
     let (sink, said) = (judged.clone(), ground.events.clone());
     let events = Events::new(move |event| {
@@ -123,11 +162,14 @@ pub async fn broken_next(ground: &Ground, class: &str, sign: Sign, change: impl 
     });
     let problem = ground.cluster().await.publish(&publish, &events, &CancellationToken::new()).await.unwrap_err();
     watching.abort();
+    rules.abort();
     let (shown, judged) = (*shown.lock().unwrap(), *judged.lock().unwrap());
     let judged = judged.unwrap_or_else(|| panic!("it was not rolled back: {problem:?}"));
     let shown = shown.unwrap_or_else(|| panic!("the cluster did not show the cause: {problem:?}"));
     let seconds = judged.saturating_duration_since(shown).as_secs_f64();
-    println!("verdict\t{class}\t{}\t{seconds:.2}\t{}", problem.code.slug(), problem.message);
+    let beside = *beside.lock().unwrap();
+    let beside = beside.map_or("-".to_string(), |beside: Instant| format!("{:.2}", beside.saturating_duration_since(shown).as_secs_f64()));
+    println!("verdict\t{class}\t{}\t{seconds:.2}\t{beside}\t{}", problem.code.slug(), problem.message);
     is_back(ground, &problem).await;
     Broken { problem, seconds }
 }
@@ -146,19 +188,56 @@ async fn look_out(namespace: String, sign: Sign, shown: Arc<Mutex<Option<Instant
     let found = match sign {
         Sign::Pod(is) => seen(&namespace, is).await,
         Sign::Set(is) => seen(&namespace, is).await,
+        Sign::Deployment(is) => seen(&namespace, is).await,
         Sign::Event(is) => seen(&namespace, is).await,
     };
     *shown.lock().unwrap() = Some(found);
 }
 
+/// When all new pods were doomed by the rules that Krane has (`Pod` and `Container` in its sources), which a poll every three seconds then
+/// finds; for the table of `benches/verdicts.sh`.
+async fn doomed_by_polling_rules(namespace: String, old: Vec<String>, when: Arc<Mutex<Option<Instant>>>) {
+    let api: Api<Pod> = Api::namespaced(lab().client().await, &namespace);
+    let mut objects = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    let mut pods = BTreeMap::new();
+    while let Some(next) = objects.next().await {
+        let Ok(pod) = next else { continue };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        if old.contains(&name) || pod.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        pods.insert(name, pod);
+        if pods.values().all(is_doomed_by_polling_rules) {
+            when.lock().unwrap().get_or_insert_with(Instant::now);
+            return;
+        }
+    }
+}
+
+fn is_doomed_by_polling_rules(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let failed = status.and_then(|status| status.phase.as_deref()) == Some("Failed");
+    let passing = status.and_then(|status| status.reason.as_deref()).is_some_and(|reason| ["Evicted", "Preempting"].contains(&reason));
+    let doomed = |status: &ContainerStatus| {
+        let state = status.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default().to_lowercase();
+        let ended = state.and_then(|state| state.terminated.as_ref());
+        let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        // what has ended twice, or cannot be started, is told to crash again and again within seconds
+        let crashes = ended_twice(status) || waits(status, &["CrashLoopBackOff", "RunContainerError"]);
+        let absent = waits(status, &["ErrImagePull"]) && message.contains("not found");
+        let unconfigured = waits(status, &["CreateContainerConfigError"]) && !message.contains("failed to sync");
+        let unstarted =
+            [ended, before].into_iter().flatten().any(|end| end.reason.as_deref() == Some("ContainerCannotRun") && end.exit_code != 128);
+        crashes || absent || unconfigured || unstarted
+    };
+    (failed && !passing) || container(pod, doomed)
+}
+
 async fn seen<K>(namespace: &str, is: fn(&K) -> bool) -> Instant
 where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let api: Api<K> = Api::namespaced(lab().client().await, namespace);
     let mut objects = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();

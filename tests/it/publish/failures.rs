@@ -3,59 +3,22 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, ResourceQuota, Secret};
-use kube::{
-    Resource,
-    api::{Api, DeleteParams, Patch, PatchParams, PostParams},
-};
-use serde_json::{Value, json};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
 use shipway::domain::{
     problem::EvidenceKind,
     workload::{Probe, SecretKey, Security},
 };
 
 use super::{
-    causes::{Sign, broken, broken_next, container, edit, ended_twice, waits},
+    causes::{Sign, broken, broken_next, container, create, edit, ends_twice, pull_fails, refused, start_fails},
     ground::{Ground, NAME, image, image_that_starts, quantities},
 };
 use crate::support::lab::lab;
 
-const CANNOT_PULL: &[&str] = &["ErrImagePull", "ImagePullBackOff", "InvalidImageName"];
-const CANNOT_START: &[&str] = &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff"];
-
-fn pull_fails() -> Sign {
-    Sign::Pod(|pod| container(pod, |status| waits(status, CANNOT_PULL)))
-}
-
-fn start_fails() -> Sign {
-    Sign::Pod(|pod| container(pod, |status| waits(status, CANNOT_START)))
-}
-
-fn ends_twice() -> Sign {
-    Sign::Pod(|pod| container(pod, ended_twice))
-}
-
-fn refused() -> Sign {
-    Sign::Set(|set| {
-        let conditions = set.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.into_iter().flatten().any(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
-    })
-}
-
 /// A probe that ends its container within two seconds; the delivered grace of half a minute would only prolong the test.
 fn impatient(port: u16) -> Probe {
     Probe::Custom(json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 2, "terminationGracePeriodSeconds": 1}))
-}
-
-async fn create<K>(ground: &Ground, object: Value)
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned,
-{
-    let object: K = serde_json::from_value(object).unwrap();
-    ground.api::<K>().await.create(&PostParams::default(), &object).await.unwrap();
 }
 
 #[tokio::test]

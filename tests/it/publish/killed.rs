@@ -8,8 +8,13 @@ use std::{
     },
 };
 
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
-use kube::api::{Api as Objects, Patch, PatchParams};
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler,
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Namespace},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::api::{Api as Objects, ListParams, Patch, PatchParams};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shipway::domain::release::{Outcome, Release};
@@ -57,7 +62,7 @@ fn killed_at(change: usize, ground: &Ground, run: impl FnOnce(&Path) -> Shipway)
 }
 
 async fn records(ground: &Ground) -> Vec<Release> {
-    let maps = ground.api::<k8s_openapi::api::core::v1::ConfigMap>().await;
+    let maps = ground.api::<ConfigMap>().await;
     let all = maps.list(&Default::default()).await.unwrap().items;
     let mut read: Vec<Release> = all.iter().filter_map(|map| serde_json::from_str(map.data.as_ref()?.get("release.json")?).ok()).collect();
     read.sort_by_key(|release| release.revision);
@@ -135,6 +140,59 @@ fn a_publish_killed_at_any_change_is_ended_by_the_next() {
         true
     });
     assert!(points > 5, "a publish makes at least lease, record, Service, Deployment, record, lease: {points}");
+}
+
+/// With everything that a release may have: configuration, an autoscaler that takes the number over, a budget.
+fn with_all(run: Shipway, folder: &Path) -> Shipway {
+    std::fs::create_dir_all(folder.join("config")).unwrap();
+    std::fs::write(folder.join("config/app.yml"), "mode: two").unwrap();
+    run.envs([
+        ("SHIPWAY_KUBERNETES_CONFIG_FROM", "config/"),
+        ("SHIPWAY_KUBERNETES_CONFIG_MOUNT", "/config"),
+        ("SHIPWAY_KUBERNETES_AUTOSCALE_ENABLED", "true"),
+        ("SHIPWAY_KUBERNETES_AUTOSCALE_MIN", "2"),
+        ("SHIPWAY_KUBERNETES_AUTOSCALE_MAX", "4"),
+        ("SHIPWAY_KUBERNETES_DISRUPTION_ENABLED", "true"),
+    ])
+}
+
+#[test]
+fn a_publish_with_all_there_is_killed_at_any_change_is_ended_by_the_next() {
+    let points = each_change(2, |change| {
+        let ground = block_on(Ground::pretended(&format!("killed rich {change}")));
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = ground.namespace.kubeconfig.clone();
+        publish(folder.path(), &kubeconfig, &ground, "1", 1).run().expect_code(0);
+        let rich = |kubeconfig: &Path| with_all(publish(folder.path(), kubeconfig, &ground, "2", 2), folder.path());
+        let (finished, changes) = killed_at(change, &ground, rich);
+        if changes < change {
+            finished.expect_code(0);
+            return false;
+        }
+        finished.expect_code(KILLED);
+        rich(&kubeconfig).run().expect_code(0);
+        block_on(async {
+            all_is_well(&ground, "2", change).await;
+            all_is_there(&ground, change).await;
+        });
+        true
+    });
+    assert!(points > 9, "beside what a plain one makes: configuration, number, autoscaler, budget: {points}");
+}
+
+/// Configuration (once), autoscaler and budget are there, and the number is the autoscaler's.
+async fn all_is_there(ground: &Ground, at: usize) {
+    let deployment = ground.deployment().await;
+    let entries = deployment.metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some("shipway"));
+    let ours = entries.filter_map(|entry| entry.fields_v1.as_ref()).any(|fields| fields.0.pointer("/f:spec/f:replicas").is_some());
+    let spec = deployment.spec.unwrap();
+    assert!(spec.replicas == Some(2) && !ours, "killed at change {at}");
+    let mounted = spec.template.spec.unwrap().volumes.unwrap().remove(0).config_map.unwrap().name;
+    let maps = ground.api::<ConfigMap>().await.list(&ListParams::default().labels("shipway.dev/config")).await.unwrap().items;
+    let names: Vec<_> = maps.into_iter().filter_map(|map| map.metadata.name).collect();
+    assert_eq!(names, [mounted], "killed at change {at}");
+    assert!(ground.api::<HorizontalPodAutoscaler>().await.get_opt(NAME).await.unwrap().is_some(), "killed at change {at}");
+    assert!(ground.api::<PodDisruptionBudget>().await.get_opt(NAME).await.unwrap().is_some(), "killed at change {at}");
 }
 
 #[test]

@@ -3,14 +3,17 @@
 mod adopt;
 mod bench;
 mod causes;
+mod certain;
 mod custom;
 mod failures;
 mod going;
 mod ground;
 mod killed;
+mod misfortune;
 mod neighbours;
 mod preflight;
 mod releases;
+mod restarted;
 mod rough;
 mod runs;
 mod scaling;

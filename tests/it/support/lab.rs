@@ -223,7 +223,7 @@ fn parse_exports(text: &str) -> BTreeMap<String, String> {
     words.filter_map(|word| word.split_once("='")).map(|(name, value)| (name.to_owned(), value.trim_end_matches('\'').to_owned())).collect()
 }
 
-fn script_path() -> PathBuf {
+pub fn script_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/lab.sh")
 }
 

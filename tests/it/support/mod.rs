@@ -14,6 +14,7 @@ pub mod http;
 pub mod job;
 pub mod lab;
 pub mod others;
+pub mod own_lab;
 pub mod pipeline;
 pub mod registry;
 pub mod shipway;

@@ -119,6 +119,23 @@ fn evictions_and_lost_nodes_are_no_failure() {
 }
 
 #[test]
+fn pods_that_are_evicted_for_what_they_wrote_are_counted() {
+    let evicted = "{phase: Failed, reason: Evicted, message: 'Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". '}";
+    let mut rollout = rollout("{replicas: 1}");
+    rollout.see_pod(pod("a", "n", SPEC, evicted), secs(12));
+    assert_eq!(doomed(&rollout, 12), None, "another pod is on its way");
+    rollout.see_pod(pod("b", "n", SPEC, STARTING), secs(12));
+    assert_eq!(doomed(&rollout, 12), None, "once may happen");
+    rollout.see_pod(pod("b", "n", SPEC, evicted), secs(24));
+    rollout.see_pod(pod("c", "n", SPEC, STARTING), secs(24));
+    let finding = doomed(&rollout, 24).unwrap();
+    assert_eq!(finding.code, Code::PodFailed);
+    assert!(finding.message.ends_with("was evicted for what it wrote: Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\""));
+    rollout.see_pod(pod("d", "n", SPEC, READY), secs(25));
+    assert_eq!(doomed(&rollout, 25), None, "others of them run");
+}
+
+#[test]
 fn one_bad_pod_of_ten_is_a_warning() {
     let judgement = ten(1, &crashed(4)).judge(secs(2));
     assert_eq!((judgement.verdict, judgement.warnings.len()), (Verdict::Going, 1));

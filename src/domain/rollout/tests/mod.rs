@@ -330,17 +330,13 @@ fn states_are_words_for_people() {
 }
 
 #[test]
-fn pods_that_should_be_gone_are_named_and_do_not_block() {
+fn pods_that_should_be_gone_do_not_block() {
     let mut rollout = rollout(ALL_UP);
     let mut old = pod("x", "o", "{nodeName: node1, containers: []}", READY);
     old.metadata.deletion_timestamp = Some(read("2026-01-02T03:04:05Z"));
     old.metadata.finalizers = Some(vec!["backup.test/hold".to_string()]);
     rollout.see_pod(old, secs(0));
     assert_eq!(rollout.judge(secs(1)).verdict, Verdict::Done);
-    let at = |text: &str| rollout.stuck(text.parse().unwrap());
-    assert!(at("2026-01-02T03:04:30Z").is_empty(), "clocks differ");
-    let words = "pod x is still terminating after its grace period, on node node1, with finalizers backup.test/hold";
-    assert_eq!(at("2026-01-02T03:04:36Z")[0].to_string(), words);
 }
 
 #[test]
