@@ -58,5 +58,3 @@ whole_run() {
 heavy_jar
 printf '%-52s %s\n' 'start-up, `shipway version`' "$(start_up) µs" 'size of the static binary' "$(($(stat -c %s "$shipway") / 1000)) kB" \
   'peak memory and time, 70 MB jar to running pods' "$(whole_run)"
-# a rolling update beside kubectl and Helm, and what it costs among 5,000 other pods
-(cd "$root" && SHIPWAY_BENCH_BINARY=$shipway cargo test --locked --test it publish::bench -- --ignored --nocapture --test-threads=1 | grep -E ' MB$|pods after|^test ')

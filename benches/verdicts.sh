@@ -1,6 +1,19 @@
 #!/usr/bin/env bash
-# Seconds from the moment that the cluster shows a cause to Shipway's verdict with its evidence, by class, on the lab's real kubelet.
-# The classes are provoked by the tests of tests/it/publish/failures.rs, which measure with a watch of their own.
+# What a publish costs and how soon it knows, on the lab's real kubelet:
+#
+# 1. seconds from the moment that the cluster shows a cause to Shipway's verdict with its evidence, by class, beside what others' rules
+#    take. The classes are provoked by tests/it/publish/{failures,certain}.rs, which measure with watches of their own;
+# 2. a rolling update of two replicas by kubectl (apply, rollout status), by Helm (upgrade --wait) and by Shipway, in turns;
+# 3. a publish in a namespace with 5,000 other pods, pretended ones.
+#
+# The rules of others: `kubectl rollout status` fails when the Deployment's progressDeadlineSeconds (600) have passed; `helm upgrade
+# --wait` after its --timeout (300 s); Krane polls every 3 s, fails when all new pods are in a state that it calls doomed, else with the
+# progress deadline. These are the defaults of each.
+#
+#   ROUNDS (3)          times that each class is provoked; the median is told
+#   THREADS (2)         classes at a time: what the machine does beside is not to be measured
+#   BENCH_PODS (5000)   other pods of the third part
+#   BENCH_ROUNDS (6)    updates of the second part, after one that creates and does not count
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 exec < /dev/null
@@ -9,7 +22,37 @@ exec < /dev/null
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 cd "$root"
-# few at a time: what the machine does beside is not to be measured
-cargo test --locked --test it publish::failures -- --nocapture --test-threads "${THREADS:-2}" > "$output" 2>&1 || { tail -n 40 "$output" >&2; exit 1; }
-printf '%-42s %-20s %s\n' class problem seconds
-sed -n 's/.*verdict\t/\t/p' "$output" | awk -F '\t' '{ printf "%-42s %-20s %6.2f\n", $2, $3, $4 }' | sort -k 1
+
+measure() { # FILTER… -- ARGUMENT…
+  cargo test --locked --test it -- "$@" --nocapture >> "$output" 2>&1 || { tail -n 40 "$output" >&2; exit 1; }
+}
+
+# The middle one of the lines' last fields.
+classes() {
+  for _ in $(seq "${ROUNDS:-3}"); do measure publish::failures publish::certain --test-threads "${THREADS:-2}"; done
+  printf '%-44s %-20s %8s %8s %8s %8s\n' class problem Shipway kubectl Helm Krane
+  sed -n 's/.*verdict\t//p' "$output" | sort -t "$(printf '\t')" -k 1,1 -k 3,3n | awk -F '\t' '
+    function row(  middle, kubectl, krane) {
+      middle = int((count + 1) / 2)
+      kubectl = class ~ /^progress deadline/ ? "0" : "600"
+      krane = others[middle] == "-" ? "600" : sprintf("%.0f-%.0f", others[middle], others[middle] + 3)
+      if (class ~ /^progress deadline/) krane = "0-3"
+      printf "%-44s %-20s %8.2f %8s %8s %8s\n", class, problem, ours[middle], kubectl, "300", krane
+    }
+    $1 != class { if (count) row(); count = 0 }
+    { class = $1; problem = $2; ours[++count] = $3; others[count] = $4 }
+    END { if (count) row() }'
+}
+
+# The release, as people run it.
+beside_others() {
+  tests/gate/release.sh > /dev/null 2>&1
+  export SHIPWAY_BENCH_BINARY=$root/target/x86_64-unknown-linux-gnu/release/shipway
+  : > "$output"
+  measure publish::bench --ignored --test-threads 1
+  printf '\nrolling update of two replicas, and a publish among other pods\n'
+  grep -E ' MB$|pods after|^of them ' "$output"
+}
+
+classes
+beside_others

@@ -17,9 +17,11 @@ use kube::{
 use serde_json::json;
 
 use super::ground::{Ground, NAME, image};
-use crate::support::{api::Api, block_on, lab::lab};
-
-const ROUNDS: usize = 6;
+use crate::support::{
+    api::{Api, Seen, Shares},
+    block_on,
+    lab::lab,
+};
 
 /// What one run cost.
 struct Cost {
@@ -30,6 +32,11 @@ struct Cost {
     megabytes: f64,
     requests: usize,
     kilobytes: usize,
+    seen: Vec<Seen>,
+}
+
+fn number(variable: &str, default: i32) -> i32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn binary() -> PathBuf {
@@ -150,7 +157,7 @@ fn measured(ground: &Ground, tag: &str, programs: impl FnOnce(&Path) -> Vec<Comm
         if ended > available { ended.duration_since(available).as_secs_f64() } else { -available.duration_since(ended).as_secs_f64() };
     let seen = api.seen();
     let kilobytes = seen.iter().map(|seen| seen.bytes).sum::<usize>() / 1000;
-    Cost { whole: ended.duration_since(begun).as_secs_f64(), late, megabytes, requests: seen.len(), kilobytes }
+    Cost { whole: ended.duration_since(begun).as_secs_f64(), late, megabytes, requests: seen.len(), kilobytes, seen }
 }
 
 fn tell(name: &str, costs: &[Cost]) {
@@ -176,7 +183,7 @@ fn tell(name: &str, costs: &[Cost]) {
 fn a_rolling_update_beside_kubectl_and_helm() {
     let (ours, theirs, helms) = (Ground::new("bench shipway"), Ground::new("bench kubectl"), Ground::new("bench helm"));
     let mut costs: BTreeMap<&str, Vec<Cost>> = BTreeMap::new();
-    for round in 0..=ROUNDS {
+    for round in 0..=number("BENCH_ROUNDS", 6) {
         let tag = if round % 2 == 0 { "1" } else { "2" };
         for ground in [&theirs, &helms] {
             write_manifests(ground, tag);
@@ -210,7 +217,7 @@ fn a_rolling_update_beside_kubectl_and_helm() {
 #[ignore = "a measurement; run by make bench"]
 fn a_publish_among_5000_other_pods() {
     let ground = block_on(Ground::pretended("bench pods"));
-    let number = std::env::var("BENCH_PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
+    let number = number("BENCH_PODS", 5000);
     block_on(async {
         let others: Deployment = serde_json::from_value(json!({"metadata": {"name": "others"}, "spec": {"replicas": number,
             "selector": {"matchLabels": {"run": "others"}}, "template": {"metadata": {"labels": {"run": "others"}},
@@ -231,5 +238,11 @@ fn a_publish_among_5000_other_pods() {
         costs.push(measured(&ground, tag, |kubeconfig| vec![shipway(&folder, kubeconfig, &ground.namespace.name, tag)]));
     }
     tell(&format!("shipway publish among {number} pods"), &costs);
-    assert!(costs.iter().all(|cost| cost.megabytes <= 30.0) || cfg!(debug_assertions));
+    for cost in &costs {
+        let shares = Shares::of(&cost.seen, "/leases/shipway-web");
+        println!("of them {} of the preflight, {} watches with a list each, {} others", shares.preflight, shares.watches, shares.rest);
+        assert!(shares.watches <= 4 && shares.rest <= 12, "{shares:?}");
+    }
+    // a debug build has a megabyte more here and there
+    assert!(std::env::var_os("SHIPWAY_BENCH_BINARY").is_none() || costs.iter().all(|cost| cost.megabytes <= 30.0));
 }
