@@ -78,6 +78,21 @@ async fn first_ready(pods: &Api<Pod>, image: &str) -> String {
 }
 
 #[tokio::test]
+async fn pods_that_write_more_than_they_may_are_told_though_others_come_for_them() {
+    let ground = Ground::new("writes too much");
+    let evicted = Sign::Pod(|pod| pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted"));
+    let broken = broken(&ground, "evicted for its own writing (1st pod)", evicted, |workload| {
+        runs(workload, "/start & i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789 >> /tmp/log; i=$((i + 1)); done; sleep 3600");
+        workload.resources.limits.insert("ephemeral-storage".to_string(), "200Ki".to_string());
+        workload.rolling.min_ready_seconds = 80;
+        // each takes the kubelet many seconds
+        workload.rolling.budgets.restarts = 1;
+    })
+    .await;
+    broken.at_once().code("pod-failed").says(&["was evicted for what it wrote: ", "ephemeral"]).hints("kubernetes.resources.limits");
+}
+
+#[tokio::test]
 async fn classes_that_are_too_new_for_the_images_java() {
     let ground = Ground::new("java too old");
     let folder = tempfile::tempdir().unwrap();
