@@ -31,6 +31,8 @@ pub struct Host {
     /// Values of `JAVA_HOME`, `JAVA_HOME_17_X64` and their like: folders that may be JDKs.
     pub java_homes: Vec<PathBuf>,
     pub colours: Colours,
+    /// `TERM` names a terminal whose lines can be drawn anew.
+    pub redraws: bool,
     /// `SOURCE_DATE_EPOCH`, seconds.
     pub source_date_epoch: Option<i64>,
     pub hostname: Option<String>,
@@ -180,6 +182,7 @@ impl Host {
             cert_dirs: look.paths("SSL_CERT_DIR"),
             java_homes: java_homes(environment),
             colours: colours(&look),
+            redraws: look.text("TERM").is_some_and(|terminal| terminal != "dumb"),
             source_date_epoch: look.text("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
             hostname: look.text("HOSTNAME").or_else(kernel_hostname),
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),

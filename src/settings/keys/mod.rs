@@ -154,7 +154,7 @@ pub struct Forge {
     #[schemars(extend("default" = "auto"))]
     pub kind: ForgeKind,
     /// Token that may write comments and statuses; docs/forges.md names its scopes.
-    #[schemars(extend("x-secret" = true))]
+    #[schemars(extend("x-secret" = true, "x-kind" = "token"))]
     pub token: Option<crate::domain::secret::Secret>,
     /// PEM file of the certificate authority of the code host.
     #[schemars(extend("x-kind" = "file", "x-default" = "CI_SERVER_TLS_CA_FILE"))]

@@ -22,7 +22,7 @@ pub struct Cluster {
     #[schemars(extend("x-kind" = "url"))]
     pub server: Option<String>,
     /// Bearer token for the API server.
-    #[schemars(extend("x-secret" = true))]
+    #[schemars(extend("x-secret" = true, "x-kind" = "token"))]
     pub token: Option<Secret>,
     /// PEM file of the API server's certificate authority.
     #[schemars(extend("x-kind" = "file"))]
@@ -186,6 +186,8 @@ pub struct Report {
     /// Folder of the reports, relative to the checkout.
     #[schemars(extend("default" = "shipway-report/"))]
     pub dir: PathBuf,
+    /// Where report.html can be opened, such as the address of the job's artifacts: comment, message and card lead there.
+    pub url: Option<super::super::kinds::Url>,
     /// Where the template of Drone's card is served (plugin/drone/card.json); without it the card brings its template along.
     pub card: Option<super::super::kinds::Url>,
 }

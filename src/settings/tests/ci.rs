@@ -111,6 +111,36 @@ fn gitlab_branch_with_an_open_merge_request() {
 }
 
 #[test]
+fn gitlabs_kinds_of_pipelines() {
+    // detached, of the merged result, and of a train: the commit is GitLab's own, its ref is no branch
+    for (kind, reference) in [
+        ("detached", "refs/merge-requests/12/head"),
+        ("merged_result", "refs/merge-requests/12/merge"),
+        ("merge_train", "refs/merge-requests/12/train"),
+    ] {
+        let ci = gitlab(&[
+            ("CI_PIPELINE_SOURCE", "merge_request_event"),
+            ("CI_MERGE_REQUEST_EVENT_TYPE", kind),
+            ("CI_MERGE_REQUEST_REF_PATH", reference),
+            ("CI_COMMIT_REF_NAME", reference),
+            ("CI_MERGE_REQUEST_IID", "12"),
+            ("CI_MERGE_REQUEST_PROJECT_ID", "7"),
+            ("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "7"),
+        ])
+        .ci;
+        assert_eq!((&ci.event, ci.merge_request.as_ref().unwrap().number), (&CiEvent::MergeRequest, 12), "{kind}");
+        assert!(!ci.on_default_branch() && !ci.is_fork(), "{kind}");
+    }
+    for (source, event) in
+        [("schedule", CiEvent::Schedule), ("web", CiEvent::Manual), ("api", CiEvent::Manual), ("trigger", CiEvent::Manual)]
+    {
+        let ci = gitlab(&[("CI_PIPELINE_SOURCE", source), ("CI_COMMIT_BRANCH", "main"), ("CI_COMMIT_REF_NAME", "main")]).ci;
+        assert!(ci.event == event && ci.on_default_branch(), "{source}");
+    }
+    assert_eq!(gitlab(&[("CI_PIPELINE_SOURCE", "parent_pipeline")]).ci.event, CiEvent::Other("parent_pipeline".to_string()));
+}
+
+#[test]
 fn gitlabs_deploy_token_pulls() {
     let loaded = gitlab(&[("CI_DEPLOY_USER", "gitlab+deploy-token-1"), ("CI_DEPLOY_PASSWORD", "gldt-secret")]);
     let registry = &loaded.settings.registry;

@@ -74,6 +74,18 @@ fn arguments_are_never_split_on_commas() {
 }
 
 #[test]
+fn a_line_break_is_taken_off_an_end_and_refused_inside() {
+    for end in ["\n", "\r\n", "\n\n"] {
+        let (name, token) = (format!("orders{end}"), format!("glpat-0123456789{end}"));
+        let settings = variables(&[("SHIPWAY_APP", &name), ("PLUGIN_FORGE_TOKEN", &token)]).good().settings;
+        assert_eq!((settings.app.as_deref(), settings.forge.token.unwrap().expose()), (Some("orders"), "glpat-0123456789"));
+    }
+    let mistakes = variables(&[("SHIPWAY_APP", "orders\nEVIL=1"), ("PLUGIN_FORGE_TOKEN", "glpat-0123456789\nglpat-9876543210")]).mistakes();
+    assert!(mistakes.len() == 2 && mistakes.iter().any(|mistake| mistake.starts_with("SHIPWAY_APP: ")), "{mistakes:?}");
+    assert!(mistakes.iter().any(|mistake| mistake.contains("a token is one line")) && !mistakes.concat().contains("glpat"), "{mistakes:?}");
+}
+
+#[test]
 fn json_says_where_it_is_broken_and_nothing_else() {
     let secret = "hunter2hunter2";
     let text = format!("{{\"password\": \"{secret}\",\n \"url\" \"x.test\"}}");
