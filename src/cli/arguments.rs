@@ -245,6 +245,9 @@ pub(super) enum Document {
     ExitCodes,
     Drone,
     Woodpecker,
+    Report,
+    /// The JSON schema of report.json.
+    ReportSchema,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -57,6 +57,8 @@ pub(super) fn reference(document: Document) -> Result<u8> {
         Document::ExitCodes => report::exit_codes_reference(),
         Document::Drone => settings::plugin_page(settings::Server::Drone),
         Document::Woodpecker => settings::plugin_page(settings::Server::Woodpecker),
+        Document::Report => report::report_reference(),
+        Document::ReportSchema => format!("{:#}\n", report::report_schema()),
     });
     Ok(0)
 }

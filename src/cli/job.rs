@@ -2,9 +2,12 @@
 //! report.
 
 use std::{
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use futures::FutureExt;
 
 use super::{print, session::Session};
 use crate::{
@@ -23,8 +26,18 @@ pub(super) async fn run(job: Job, input: Input) -> u8 {
     };
     let mut ending = Ending { dir: session.loaded.settings.report.dir.clone(), attachments: Attachments::default(), teller: None };
     // each of these futures is large, and without a box stands on the stack as often as it is passed on
-    let result = Box::pin(execute(job, &mut session, &mut ending)).await;
+    let result = unwound(Box::pin(execute(job, &mut session, &mut ending))).await;
     Box::pin(finish(&session, result.err(), &ending)).await
+}
+
+/// What a bug unwinds is the problem of the run: those outside hear of its end all the same, and no status stays pending. Where it
+/// stopped the cluster may be changed.
+async fn unwound<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let hint = "report the message and the log; `shipway status` says what runs now";
+        Err(Problem::bug(format!("the run stopped by itself: {}", words.unwrap_or("no words"))).hint(hint))
+    })
 }
 
 /// What the end of a run needs, as far as the run came.
@@ -102,6 +115,7 @@ fn describe(session: &Session, plan: &Plan) {
         draft.app(plan.app.clone(), plan.line.clone());
         draft.environment(plan.settings.environment.clone());
         draft.ci(ci);
+        draft.report_url(plan.settings.report.url.as_deref().map(str::to_string));
         draft.settings(settings(plan));
         draft.help(plan.settings.help.url.as_deref().map(str::to_string));
         if let Some(commit) = commit(plan) {
@@ -209,5 +223,19 @@ fn publish_intent(plan: &Plan) -> Intent {
         }
         Publish::Render { .. } => Intent::Render { file: plan.report_dir.join("manifests.yaml").display().to_string() },
         Publish::No { because } => Intent::NoPublish { because: because.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::problem::Code;
+
+    #[tokio::test]
+    async fn what_unwinds_ends_the_run_with_a_problem() {
+        let problem = unwound(async { panic!("index {} is out of range", 7) as Result<()> }).await.unwrap_err();
+        assert!(problem.message.contains("index 7 is out of range"), "{}", problem.message);
+        assert_eq!((problem.code, problem.exit_code()), (Code::Bug, 70));
+        assert_eq!(unwound(async { Ok(1) }).await.unwrap(), 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         problem::{Problem, Result},
         redact::Redactor,
     },
-    report::{Format, Level, Style},
+    report::{Format, Level, Log, Size, Style},
     settings::{CiKind, Colours, Loaded, LogFormat, LogLevel},
 };
 
@@ -38,6 +38,20 @@ pub(super) fn problem(problem: &Problem) -> u8 {
     problem.exit_code()
 }
 
+/// The log of a job: on a terminal it is drawn anew while the job goes on.
+pub(super) fn log(loaded: &Loaded, redactor: &Redactor) -> Log {
+    let style = style(loaded);
+    let redraws = io::stdout().is_terminal() && loaded.host.redraws && loaded.ci.kind == CiKind::Shell && style.level == Level::Info;
+    let log = Log::new(Box::new(io::stdout()), style, redactor.clone());
+    if redraws { log.on_screen(terminal_size) } else { log }
+}
+
+fn terminal_size() -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let size = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (size.0 > 0 && size.1 > 0).then_some(size)
+}
+
 /// How the log looks: colours when they are asked for or the terminal has them, sections on GitLab.
 pub(super) fn style(loaded: &Loaded) -> Style {
     let terminal = io::stdout().is_terminal();
@@ -60,6 +74,7 @@ pub(super) fn style(loaded: &Loaded) -> Style {
         },
         color,
         sections: loaded.ci.sections,
+        width: terminal_size().filter(|_| terminal).map_or(Style::default().width, |(columns, _)| columns.max(40)),
         ..Style::default()
     }
 }

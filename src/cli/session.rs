@@ -37,13 +37,14 @@ impl Session {
         let loaded = settings::load(&input).map_err(Problem::from)?;
         let redactor = Redactor::new(&loaded.secrets);
         print::trace(loaded.settings.log.level, &redactor);
-        let log = Log::new(Box::new(std::io::stdout()), print::style(&loaded), redactor.clone());
+        let log = print::log(&loaded, &redactor);
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"), command);
         let events = report::events(&log, &recorder);
         Ok(Session { loaded, input, log, recorder, redactor, events, cancel: CancellationToken::new() })
     }
 
-    /// Cancels the run at the first SIGTERM or SIGINT; a second one ends the process at once, as the system does it.
+    /// Cancels the run at the first SIGTERM or SIGINT; a second one ends the process at once, as the system does it. The log beats
+    /// from now on.
     pub(super) fn listen(&self) -> Result<()> {
         let failed = |error: std::io::Error| Problem::bug(format!("cannot listen to signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -55,6 +56,14 @@ impl Session {
                 _ = interrupt.recv() => {}
             }
             cancel.cancel();
+        });
+        let log = self.log.clone();
+        tokio::spawn(async move {
+            let mut pulse = tokio::time::interval(log.pulse());
+            loop {
+                pulse.tick().await;
+                log.beat();
+            }
         });
         Ok(())
     }

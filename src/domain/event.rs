@@ -20,6 +20,8 @@ pub enum Event {
     MavenGoal { goal: String, module: String },
     /// A line of a build's output that is worth seeing at once.
     BuildLine { line: String },
+    /// A layer is on its way: so many of its bytes were sent.
+    Sending { digest: Digest, size: u64, role: LayerRole, sent: u64 },
     /// A layer is where it has to be.
     Layer { digest: Digest, size: u64, role: LayerRole, transfer: Transfer },
     /// An image is complete in its registry under this name.

@@ -27,6 +27,19 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class, in the order of the reference.
+    pub const ALL: &'static [Class] = &[
+        Class::Usage,
+        Class::User,
+        Class::Transient,
+        Class::Auth,
+        Class::Busy,
+        Class::Rollout,
+        Class::Integrity,
+        Class::Internal,
+        Class::Cancelled,
+    ];
+
     /// The exit code of this class when nothing is left half done (78 is never used: Drone shows it green).
     pub fn exit_code(self) -> u8 {
         match self {

@@ -18,6 +18,19 @@ pub enum Step {
 }
 
 impl Step {
+    /// Every step, in their order.
+    pub const ALL: &'static [Step] = &[
+        Step::Checkout,
+        Step::Build,
+        Step::Dockerfile,
+        Step::Image,
+        Step::Publish,
+        Step::Rollback,
+        Step::Restart,
+        Step::Scale,
+        Step::Remove,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Step::Checkout => "checkout",

@@ -20,6 +20,11 @@ use crate::{
 const BUFFER: usize = 256 << 10;
 /// Pieces that are made ahead of the line.
 const AHEAD: usize = 4;
+/// How far a blob is, is told whenever so many more bytes were taken.
+const TELL: u64 = 256 << 10;
+
+/// Hears how many of a blob's bytes were taken from its source.
+pub(super) type Told = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// A blob's bytes, to be opened as often as needed.
 #[derive(Clone)]
@@ -28,6 +33,7 @@ pub(super) struct BlobSource {
     /// Bytes.
     pub size: u64,
     pub origin: Origin,
+    pub told: Told,
 }
 
 #[derive(Clone)]
@@ -45,7 +51,11 @@ impl BlobSource {
         let this = self.clone();
         Arc::new(move || -> BoxFuture<'static, io::Result<ByteStream>> {
             let this = this.clone();
-            Box::pin(async move { this.open(offset).await })
+            Box::pin(async move {
+                let told = this.told.clone();
+                let stream = this.open(offset).await?;
+                Ok(tell(stream, offset, told))
+            })
         })
     }
 
@@ -60,6 +70,19 @@ impl BlobSource {
             Origin::Registry(session) => open_remote(&session, self.digest, self.size, offset).await,
         }
     }
+}
+
+/// The same bytes; what is taken of them is told.
+fn tell(bytes: ByteStream, offset: u64, told: Told) -> ByteStream {
+    told(offset);
+    let (mut at, mut said) = (offset, offset);
+    Box::pin(bytes.inspect_ok(move |chunk| {
+        at += chunk.len() as u64;
+        if at - said >= TELL {
+            said = at;
+            told(at);
+        }
+    }))
 }
 
 async fn open_file(path: PathBuf, size: u64, offset: u64) -> io::Result<ByteStream> {

@@ -2,9 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    convert::Infallible,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -33,8 +34,6 @@ use crate::{
 
 /// Blobs on their way at the same time.
 const PARALLEL: usize = 4;
-/// How often a long transfer says that it goes on.
-const TELL_EVERY: Duration = Duration::from_secs(15);
 /// A HEAD before the upload of less than this costs more than it saves, bytes: where an image of the repository is known that does
 /// not have the blob …
 const WORTH_ASKING: u64 = 8 << 20;
@@ -119,25 +118,18 @@ struct Pusher<'a> {
 impl Pusher<'_> {
     async fn place_all(&self, events: &Events) -> Result<HashMap<Digest, Transfer>> {
         let all_there = self.unchanged();
-        let (blobs, done) = (unique(&self.push.blobs), AtomicUsize::new(0));
-        let count = blobs.len();
         let configs = configs(&self.push.manifests);
-        let placing = blobs.into_iter().map(|blob| {
-            let (done, configs) = (&done, &configs);
+        let placing = unique(&self.push.blobs).into_iter().map(|blob| {
+            let configs = &configs;
             async move {
                 let there = all_there || self.look.holds(&blob.digest);
-                let transfer = if there { Transfer::Present } else { self.place(blob).await? };
-                done.fetch_add(1, Ordering::Relaxed);
-                if !configs.contains(&blob.digest) {
-                    events.emit(Event::Layer { digest: blob.digest.clone(), size: blob.size, role: blob.role, transfer });
-                }
+                let events = if configs.contains(&blob.digest) { &Events::none() } else { events };
+                let transfer = if there { Transfer::Present } else { self.place(blob, events).await? };
+                events.emit(Event::Layer { digest: blob.digest.clone(), size: blob.size, role: blob.role, transfer });
                 Ok((blob.digest.clone(), transfer))
             }
         });
-        tokio::select! {
-            placed = stream::iter(placing).buffer_unordered(PARALLEL).try_collect() => placed,
-            never = self.tell_progress(events, count, &done) => match never {},
-        }
+        stream::iter(placing).buffer_unordered(PARALLEL).try_collect().await
     }
 
     /// The very image is there already.
@@ -183,18 +175,8 @@ impl Pusher<'_> {
         cache.remember(&target.reference, false, &self.image.digest);
     }
 
-    /// A slow line is no silent one.
-    async fn tell_progress(&self, events: &Events, count: usize, done: &AtomicUsize) -> Infallible {
-        let begun = Instant::now();
-        loop {
-            tokio::time::sleep(TELL_EVERY).await;
-            let what = format!("{} of {count} blobs to arrive in {}", count - done.load(Ordering::Relaxed), self.push.target.name());
-            events.emit(Event::Waiting { what, seconds: begun.elapsed().as_secs() });
-        }
-    }
-
     /// Brings one blob in by the cheapest way that works.
-    async fn place(&self, blob: &Blob) -> Result<Transfer> {
+    async fn place(&self, blob: &Blob, events: &Events) -> Result<Transfer> {
         let mut location = None;
         let mut asked = false;
         if let Content::Registry(source) = &blob.content
@@ -214,7 +196,7 @@ impl Pusher<'_> {
         if !asked && worth_asking && self.is_there(blob).await {
             return Ok(Transfer::Present);
         }
-        upload::upload(&self.session, &self.source(blob).await?, location).await?;
+        upload::upload(&self.session, &self.source(blob, events).await?, location).await?;
         Ok(Transfer::Sent)
     }
 
@@ -248,14 +230,16 @@ impl Pusher<'_> {
         }
     }
 
-    async fn source(&self, blob: &Blob) -> Result<BlobSource> {
+    async fn source(&self, blob: &Blob, events: &Events) -> Result<BlobSource> {
         let origin = match &blob.content {
             Content::Bytes(bytes) => Origin::Bytes(bytes.clone()),
             Content::File(path) => Origin::File(path.clone()),
             Content::Made(maker) => Origin::Made(maker.clone()),
             Content::Registry(source) => Origin::Registry(Box::new(self.client.session(source, Action::Pull).await?)),
         };
-        Ok(BlobSource { digest: blob.digest.clone(), size: blob.size, origin })
+        let (events, digest, size, role) = (events.clone(), blob.digest.clone(), blob.size, blob.role);
+        let told = Arc::new(move |sent| events.emit(Event::Sending { digest: digest.clone(), size, role, sent }));
+        Ok(BlobSource { digest: blob.digest.clone(), size, origin, told })
     }
 
     /// Children first, by digest; the image itself under its tags.
@@ -320,7 +304,7 @@ impl Pusher<'_> {
             if !ours && self.is_there(blob).await {
                 return Ok(());
             }
-            upload::upload(&self.session, &self.source(blob).await?, None).await
+            upload::upload(&self.session, &self.source(blob, &Events::none()).await?, None).await
         });
         stream::iter(missing).buffer_unordered(PARALLEL).try_collect().await
     }

@@ -6,7 +6,7 @@ use super::{
     html::web_address,
     log::headline_words,
     markdown::{destination, fence, longest_run, prose, span},
-    model::{DifferenceRecord, EvidenceRecord, Image, Outcome, ProblemRecord, Report, SoFar, Stage},
+    model::{DifferenceRecord, EvidenceRecord, Outcome, ProblemRecord, Report, SoFar, Stage},
     paint::{count, seconds},
 };
 use crate::domain::{problem::EvidenceKind, step::StepState, units::format_bytes};
@@ -110,7 +110,7 @@ fn app(report: &Report) -> String {
 fn table(report: &Report) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     if let Some(image) = &report.image {
-        let before = report.before.as_ref().and_then(|before| before.image.as_deref()).filter(|before| !runs_already(image, before));
+        let before = report.before.as_ref().and_then(|before| before.image.as_deref()).filter(|before| !image.is(before));
         rows.push(("Image", span(&image.reference, 300)));
         rows.extend(before.map(|before| ("Before", span(before, 300))));
         rows.extend(image.digest.as_ref().map(|digest| ("Digest", span(digest.as_str(), 80))));
@@ -133,11 +133,6 @@ fn table(report: &Report) -> String {
     rows.push(("Took", took(report)));
     let rows: String = rows.iter().map(|(label, value)| format!("| {label} | {value} |\n")).collect();
     format!("| | |\n|---|---|\n{rows}")
-}
-
-/// What ran before is the very image.
-fn runs_already(image: &Image, before: &str) -> bool {
-    before == image.reference || image.digest.as_ref().is_some_and(|digest| before.ends_with(digest.as_str()))
 }
 
 fn took(report: &Report) -> String {
@@ -170,9 +165,12 @@ fn notes(report: &Report) -> String {
 }
 
 fn last_line(report: &Report) -> String {
-    let job = report.ci.as_ref().and_then(|ci| ci.job_url.as_deref()).and_then(web_address).filter(|url| url.len() <= 500);
-    let job = job.map(|url| format!(" · [the whole log]({})", destination(&url))).unwrap_or_default();
-    format!("\n<sub>shipway{job}</sub>\n")
+    let link = |words: &str, url: Option<&str>| {
+        let url = url.and_then(web_address).filter(|url| url.len() <= 500);
+        url.map(|url| format!(" · [{words}]({})", destination(&url))).unwrap_or_default()
+    };
+    let job = link("the whole log", report.ci.as_ref().and_then(|ci| ci.job_url.as_deref()));
+    format!("\n<sub>shipway{job}{}</sub>\n", link("the report", report.report_url.as_deref()))
 }
 
 /// As many pieces as the room holds; each gets an equal share of it.

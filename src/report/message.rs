@@ -49,7 +49,7 @@ pub fn message(report: &Report) -> Message {
     }
     fact("Took", &seconds(report.seconds));
     let job = report.ci.as_ref().and_then(|ci| ci.job_url.as_deref());
-    let links = [("The job", job), ("The application", report.url.as_deref())];
+    let links = [("The job", job), ("The report", report.report_url.as_deref()), ("The application", report.url.as_deref())];
     Message {
         title: title(report),
         good: matches!(report.result(), Outcome::Succeeded),

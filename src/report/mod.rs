@@ -16,19 +16,22 @@ mod markdown;
 pub mod message;
 pub mod model;
 mod paint;
+mod pods;
 pub mod recorder;
 mod reference;
+mod schema;
 mod texts;
 pub mod view;
 
 pub use files::{Attachments, leave, write_all};
-pub use log::{Format, Header, Intent, Level, Log, Style};
+pub use log::{Format, Header, Intent, Level, Log, Size, Style};
 pub use model::{
     Before, Ci, Commit, DifferenceRecord, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Report, SettingRecord,
     SoFar, Stage, StepRecord, WarningRecord,
 };
 pub use recorder::{Draft, Recorder};
 pub use reference::{exit_codes as exit_codes_reference, explain, problems as problems_reference, slugs};
+pub use schema::{reference as report_reference, schema as report_schema};
 pub use view::{FileRow, LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, doctor, history, init, log_row, plan, status, stuck};
 
 use crate::domain::event::Events;

@@ -71,6 +71,21 @@ impl Paint {
         self.faint(if self.unicode { "│" } else { "|" })
     }
 
+    /// One of the signs that turn while something goes on.
+    pub fn spinner(self, millis: i64) -> &'static str {
+        let signs: &[&'static str] =
+            if self.unicode { &["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"] } else { &["|", "/", "-", "\\"] };
+        let at = usize::try_from(millis / 100).unwrap_or_default() % signs.len();
+        signs[at]
+    }
+
+    /// The done and the other part of a bar.
+    pub fn bar_of(self, done: usize, length: usize) -> (String, String) {
+        let (full, empty) = if self.unicode { ("━", "╌") } else { ("#", ".") };
+        let done = done.min(length);
+        (full.repeat(done), empty.repeat(length - done))
+    }
+
     /// Between the parts of a line.
     pub fn dot(self) -> &'static str {
         if self.unicode { " · " } else { " - " }

@@ -47,7 +47,9 @@ impl Draft {
             image: None,
             release: None,
             restored: None,
+            rollback_at: None,
             url: None,
+            report_url: None,
             problem: None,
             warnings: Vec::new(),
             not_done: Vec::new(),
@@ -71,6 +73,11 @@ impl Draft {
 
     pub fn ci(&mut self, ci: model::Ci) {
         self.report.ci = Some(ci);
+    }
+
+    /// Where `report.html` can be opened.
+    pub fn report_url(&mut self, url: Option<String>) {
+        self.report.report_url = url;
     }
 
     pub fn commit(&mut self, commit: model::Commit) {
@@ -114,7 +121,10 @@ impl Draft {
             }
             Event::Difference { kind, name, text, image, replicas } => self.difference(&kind, &name, text, Before { image, replicas }),
             Event::Pod { name, state, ready, old } => self.pod(name, state, ready, old, now),
-            Event::RollingBack { revision, .. } => self.report.restored = Some(revision),
+            Event::RollingBack { revision, .. } => {
+                self.report.restored = Some(revision);
+                self.report.rollback_at = Some(seconds_between(self.report.started, now));
+            }
             Event::Warning { text, hint } => {
                 let warning = WarningRecord { text, hint };
                 if !self.report.warnings.contains(&warning) {

@@ -3,18 +3,6 @@
 use super::{model, view::table};
 use crate::domain::problem::{Class, Code};
 
-const CLASSES: [Class; 9] = [
-    Class::Usage,
-    Class::User,
-    Class::Transient,
-    Class::Auth,
-    Class::Busy,
-    Class::Rollout,
-    Class::Integrity,
-    Class::Internal,
-    Class::Cancelled,
-];
-
 /// Every problem by its slug, with cause and fix: `docs/problems.md`.
 pub fn problems() -> String {
     let mut text = String::from(
@@ -23,14 +11,14 @@ pub fn problems() -> String {
         the test report. Names are only ever added. The class decides the [exit code](exit-codes.md).\n\n\
         `shipway explain NAME` says the same in a terminal. This page is made by `shipway reference problems`.\n",
     );
-    for class in CLASSES {
+    for class in Class::ALL {
         text += &format!(
             "\n## {} (exit {})\n\n{}\n\n| name | what happened | what to do |\n|---|---|---|\n",
-            name(class),
-            exit(class),
-            sentence(class)
+            name(*class),
+            exit(*class),
+            sentence(*class)
         );
-        for code in Code::ALL.iter().filter(|code| code.class() == class) {
+        for code in Code::ALL.iter().filter(|code| code.class() == *class) {
             text += &format!("| <a id=\"{0}\"></a>`{0}` | {1} | {2} |\n", code.slug(), code.cause(), code.fix());
         }
     }
@@ -66,7 +54,7 @@ pub fn exit_codes() -> String {
         | code | class | meaning |\n|---|---|---|\n\
         | 0 | | all went well; also when something was not done for want of a setting, which the log then names |\n",
     );
-    let mut rows: Vec<(u8, String)> = CLASSES.iter().map(|class| (class.exit_code(), row(*class))).collect();
+    let mut rows: Vec<(u8, String)> = Class::ALL.iter().map(|class| (class.exit_code(), row(*class))).collect();
     rows.push((51, "| 51 | | the cluster was changed and is not back at its previous release, or it is not known what runs: look before the next publish |\n".into()));
     rows.sort();
     text.extend(rows.into_iter().map(|(_, row)| row));

@@ -19,6 +19,7 @@ impl Report {
         maybe(&mut self.line);
         maybe(&mut self.environment);
         maybe(&mut self.url);
+        maybe(&mut self.report_url);
         if let Some(ci) = &mut self.ci {
             maybe(&mut ci.job_url);
         }

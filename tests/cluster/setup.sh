@@ -2,7 +2,7 @@
 # Debian has not (or has too old), compiled from their Go modules into BIN. Sourced by lab.sh.
 
 PACKAGES=(containerd runc containernetworking-plugins iptables iproute2 procps docker-registry docker.io buildah openssl apache2-utils
-  skopeo bzip2 xz-utils busybox-static jq curl rsync git gcc libc6-dev make maven openjdk-17-jdk-headless)
+  skopeo chromium bzip2 xz-utils busybox-static jq curl rsync git gcc libc6-dev make maven openjdk-17-jdk-headless)
 KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 setup() { # real|kwok
@@ -55,10 +55,10 @@ apt_get() {
   DEBIAN_FRONTEND=noninteractive apt-get "$@" 2>&1 | tee "$CACHE/apt.log" | sed -un 's/^Setting up \([^ ]*\).*/lab:   \1/p' >&2
 }
 
-# --- programs from npm: what runs GitLab's pipelines, and the Node.js that it wants ---
+# --- programs from npm: what runs GitLab's pipelines, the Node.js that it wants, what leads a browser and judges its pages ---
 
 NPM=$CACHE/npm/node_modules/.bin
-NPM_PROGRAMS=(gitlab-ci-local@4.75.0 node@22.23.3)
+NPM_PROGRAMS=(gitlab-ci-local@4.75.0 node@22.23.3 playwright-core@1.65.1 axe-core@4.14.1)
 
 npm_programs() {
   [ "$(cat "$CACHE/npm/.programs" 2> /dev/null)" != "${NPM_PROGRAMS[*]}" ] || return 0

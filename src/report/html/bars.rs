@@ -33,6 +33,21 @@ pub struct LayerRow {
     pub width: String,
 }
 
+/// The whole image as one bar, layer beside layer.
+pub struct Whole {
+    pub parts: Vec<Part>,
+    pub reused: String,
+    pub sent: String,
+}
+
+/// One layer of it.
+pub struct Part {
+    pub x: String,
+    pub width: String,
+    pub sent: bool,
+    pub label: String,
+}
+
 pub fn steps(report: &Report) -> Vec<StepRow> {
     let whole = report.seconds.max(0.001);
     report
@@ -70,6 +85,20 @@ pub fn layers(report: &Report) -> Vec<LayerRow> {
             width: span(0.0, layer.size as f64 / largest).1,
         })
         .collect()
+}
+
+/// None where there is nothing to compare.
+pub fn whole(report: &Report) -> Option<Whole> {
+    let layers = report.image.as_ref().map(|image| image.layers.as_slice()).filter(|layers| layers.len() > 1)?;
+    let bytes = |sent: bool| layers.iter().filter(|layer| layer.transferred == sent).map(|layer| layer.size).sum::<u64>();
+    let all = (bytes(true) + bytes(false)).max(1) as f64;
+    let mut before = 0;
+    let parts = layers.iter().map(|layer| {
+        let (x, width) = span(before as f64 / all, layer.size as f64 / all);
+        before += layer.size;
+        Part { x, width, sent: layer.transferred, label: format!("{}, {}", role_words(layer.role), format_bytes(layer.size)) }
+    });
+    Some(Whole { parts: parts.collect(), reused: format_bytes(bytes(false)), sent: format_bytes(bytes(true)) })
 }
 
 /// Start and length of a bar from the shares of the whole that they are; the bar stays on the line.

@@ -33,6 +33,9 @@ pub fn facts(report: &Report) -> Vec<Fact> {
     if let Some(image) = &report.image {
         facts.push(code("Image", &image.reference));
         facts.extend(image.digest.as_ref().map(|digest| code("Digest", digest.as_str())));
+        let before = report.before.as_ref().and_then(|before| before.image.as_deref());
+        facts.extend(before.filter(|before| !image.is(before)).map(|before| code("Image before", before)));
+        facts.extend(image.base.as_ref().map(|base| code("Base", base)));
         facts.extend(image.layout.as_ref().map(|layout| code("OCI layout", layout)));
     }
     if let Some(commit) = &report.commit {
@@ -42,9 +45,6 @@ pub fn facts(report: &Report) -> Vec<Fact> {
         let previous = release.previous.map(|previous| format!(", before it {previous}")).unwrap_or_default();
         facts.push(text("Revision", format!("{}{previous}", release.revision)));
         facts.push(text("Runs as", format!("{} × {}/{}", release.replicas, release.namespace, release.name)));
-    }
-    if let Some(base) = report.image.as_ref().and_then(|image| image.base.as_ref()) {
-        facts.push(Fact { wide: false, ..code("Base", base) });
     }
     facts.extend(report.line.as_ref().map(|line| text("Product line", foreign::line(line, 80))));
     if let Some(ci) = &report.ci {

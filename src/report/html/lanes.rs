@@ -1,14 +1,45 @@
 //! The pods of a rollout: for each a lane that shows its states over time.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::{
     super::{
         foreign,
         model::{PodMoment, Report},
         paint::seconds,
+        pods::{Look, is_gone},
     },
+    axis::{self, Tick},
     bars::span,
 };
 use crate::domain::step::Step;
+
+/// Pods that get a lane with their name; the others are drawn close together.
+const MOST: usize = 60;
+/// Pixels of a pod that is drawn close to others.
+const CLOSE: usize = 4;
+
+/// All pods of a rollout.
+pub struct Rollout {
+    pub lanes: Vec<Lane>,
+    /// Those for whom there is no lane.
+    pub rest: Option<Rest>,
+    pub ticks: Vec<Tick>,
+    /// The marks of the scale as a path.
+    pub grid: String,
+    /// Where on the line the rollback began.
+    pub turn: Option<String>,
+    pub took: f64,
+    pub pods: usize,
+}
+
+/// Pods without a lane of their own, drawn one below the other.
+pub struct Rest {
+    pub pods: usize,
+    pub height: usize,
+    /// For each look the path of its stretches.
+    pub paths: Vec<(&'static str, String)>,
+}
 
 /// One pod.
 pub struct Lane {
@@ -29,13 +60,40 @@ pub struct Segment {
 }
 
 /// The time that the lanes show, in seconds since the run began.
-pub struct Span {
-    pub start: f64,
-    pub end: f64,
+struct Span {
+    start: f64,
+    end: f64,
+}
+
+/// The pods of the report's rollout.
+pub fn rollout(report: &Report) -> Rollout {
+    let over = time(report);
+    let mut lanes = lanes(report, &over);
+    let pods = lanes.len();
+    let rest = lanes.split_off(pods.min(MOST));
+    let took = over.end - over.start;
+    let ticks = axis::ticks(took);
+    let turn = report.rollback_at.filter(|at| (over.start..=over.end).contains(at)).map(|at| span((at - over.start) / took, 0.0).0);
+    Rollout { lanes, rest: close(&rest), grid: axis::grid(&ticks), ticks, turn, took, pods }
+}
+
+/// One stretch of a path for each stretch of a state: hundreds of pods take a few kilobytes.
+fn close(lanes: &[Lane]) -> Option<Rest> {
+    if lanes.is_empty() {
+        return None;
+    }
+    let mut paths: BTreeMap<&'static str, String> = BTreeMap::new();
+    for (row, lane) in lanes.iter().enumerate() {
+        for segment in &lane.segments {
+            let line = format!("M{} {}h{}", segment.x, row * CLOSE + CLOSE / 2, segment.width);
+            paths.entry(segment.look).or_default().push_str(&line);
+        }
+    }
+    Some(Rest { pods: lanes.len(), height: lanes.len() * CLOSE, paths: paths.into_iter().collect() })
 }
 
 /// From the begin of the step that rolled out (or the first pod seen) to its end.
-pub fn rollout(report: &Report) -> Span {
+fn time(report: &Report) -> Span {
     let step = report.steps.iter().rev().find(|step| step.name >= Step::Publish);
     let first = report.pods.iter().map(|pod| pod.at).fold(f64::INFINITY, f64::min);
     let last = report.pods.iter().map(|pod| pod.at).fold(0.0, f64::max);
@@ -50,9 +108,9 @@ pub fn rollout(report: &Report) -> Span {
 }
 
 /// A lane a pod: new pods first, each group in the order in which they came.
-pub fn lanes(report: &Report, span: &Span) -> Vec<Lane> {
+fn lanes(report: &Report, span: &Span) -> Vec<Lane> {
     let mut names: Vec<&str> = Vec::new();
-    let mut moments: std::collections::HashMap<&str, Vec<&PodMoment>> = std::collections::HashMap::new();
+    let mut moments: HashMap<&str, Vec<&PodMoment>> = HashMap::new();
     for pod in &report.pods {
         moments.entry(&pod.name).or_insert_with(|| {
             names.push(&pod.name);
@@ -81,36 +139,15 @@ fn lane(moments: &[&PodMoment], over: &Span) -> Option<Lane> {
         }
         let (x, width) = span((moment.at - over.start) / whole, (end - moment.at) / whole);
         let label = format!("{} for {}", foreign::line(&moment.state, 60), seconds(end - moment.at));
-        segments.push(Segment { look: look(moment), x, width, label });
+        segments.push(Segment { look: Look::of(&moment.state, moment.ready).class(), x, width, label });
     }
-    let look_now = look(last);
-    let ready = moments.iter().find(|moment| moment.ready && look_now == "ready");
+    let look_now = Look::of(&last.state, last.ready);
+    let ready = moments.iter().find(|moment| moment.ready && look_now == Look::Ready);
     let state = match ready {
         Some(_) if first.old => "ready".to_string(),
         Some(moment) => format!("ready after {}", seconds(moment.at - over.start)),
         None => foreign::line(&last.state, 60),
     };
     // A rollback makes old pods of new ones: what counts is what it was at first.
-    Some(Lane { name: foreign::line(&last.name, 80), old: first.old, state, look: look_now, segments })
-}
-
-fn is_gone(state: &str) -> bool {
-    ["gone", "deleted", "removed"].iter().any(|word| state.to_lowercase().contains(word))
-}
-
-/// How a state looks; the words are ours (`domain::rollout`) or Kubernetes' own reasons.
-fn look(moment: &PodMoment) -> &'static str {
-    let state = moment.state.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| state.contains(word));
-    if is_gone(&state) || says(&["terminating", "completed", "succeeded"]) {
-        "going"
-    } else if says(&["crash", "err", "oom", "fail", "backoff", "invalid", "evicted", "cannot", "unschedulable"]) {
-        "bad"
-    } else if moment.ready {
-        "ready"
-    } else if says(&["running", "start"]) {
-        "starting"
-    } else {
-        "waiting"
-    }
+    Some(Lane { name: foreign::line(&last.name, 80), old: first.old, state, look: look_now.class(), segments })
 }

@@ -1,5 +1,6 @@
 //! `report.html`: one page that needs nothing else, made to be looked at instead of a log.
 
+mod axis;
 mod bars;
 mod facts;
 mod lanes;
@@ -9,9 +10,10 @@ use askama::Template;
 
 pub use self::facts::{outside_address, web_address};
 use self::{
-    bars::{LayerRow, StepRow},
+    axis::Tick,
+    bars::{LayerRow, StepRow, Whole},
     facts::{Fact, Link},
-    lanes::Lane,
+    lanes::Rollout,
 };
 use super::{
     files::Attachments,
@@ -27,8 +29,8 @@ use crate::domain::{
 
 /// Longest excerpt of a log, a Dockerfile or manifests, bytes: the page stays light, the files beside it are whole.
 const LONGEST_EXCERPT: usize = 24_000;
-/// Pods that get a lane; all of them are in report.json.
-const MOST_LANES: usize = 60;
+/// Longest differences of all objects together, bytes.
+const LONGEST_DIFFERENCES: usize = 40_000;
 /// Lines of one piece of evidence; the last ones, where the cause is.
 const MOST_LINES: usize = 120;
 
@@ -54,17 +56,20 @@ struct Page<'r> {
     not_done: &'r [NotDone],
     warnings: &'r [WarningRecord],
     steps: Vec<StepRow>,
+    ticks: Vec<Tick>,
+    grid: String,
     took: String,
-    lanes: Vec<Lane>,
-    lanes_left_out: usize,
-    pods: String,
-    rollout_took: String,
+    rollout: Rollout,
+    rollout_summary: String,
     layers: Vec<LayerRow>,
+    whole: Option<Whole>,
     image_summary: String,
     changes: &'r [ChangeRecord],
+    /// Object, and markup of how it changed.
+    differences: Vec<(String, String)>,
     dockerfile: Option<String>,
     manifests: Option<String>,
-    settings: &'r [SettingRecord],
+    settings: Vec<&'r SettingRecord>,
     settings_chosen: usize,
     version: &'r str,
     command: &'r str,
@@ -91,8 +96,7 @@ struct EvidenceView {
 impl<'r> Page<'r> {
     fn new(report: &'r Report, attachments: &Attachments) -> Self {
         let (headline, state, mark) = banner(report.result());
-        let rollout = lanes::rollout(report);
-        let lanes = lanes::lanes(report, &rollout);
+        let (ticks, rollout) = (axis::ticks(report.seconds.max(0.001)), lanes::rollout(report));
         let sent = |attachment: &Option<String>| attachment.as_deref().map(|text| foreign::middle(&foreign::clean(text), LONGEST_EXCERPT));
         Page {
             app: report.app.as_deref().map_or_else(|| "shipway".to_string(), |app| foreign::line(app, 80)),
@@ -110,16 +114,18 @@ impl<'r> Page<'r> {
             warnings: &report.warnings,
             steps: bars::steps(report),
             took: seconds(report.seconds),
-            pods: count(lanes.len(), "pod"),
-            lanes_left_out: lanes.len().saturating_sub(MOST_LANES),
-            lanes: lanes.into_iter().take(MOST_LANES).collect(),
-            rollout_took: seconds(rollout.end - rollout.start),
+            grid: axis::grid(&ticks),
+            ticks,
+            rollout_summary: format!("{}, {}", count(rollout.pods, "pod"), seconds(rollout.took)),
+            rollout,
             layers: bars::layers(report),
+            whole: bars::whole(report),
             image_summary: image_summary(report),
             changes: &report.changes,
+            differences: differences(report),
             dockerfile: sent(&attachments.dockerfile).map(|text| source::dockerfile(&text)),
             manifests: sent(&attachments.manifests).map(|text| source::yaml(&text)),
-            settings: &report.settings,
+            settings: settings(report),
             settings_chosen: report.settings.iter().filter(|setting| setting.source != "default").count(),
             version: &report.version,
             command: &report.command,
@@ -157,6 +163,28 @@ impl EvidenceView {
             open,
         }
     }
+}
+
+/// As many whole differences as there is room for; report.json has them all.
+fn differences(report: &Report) -> Vec<(String, String)> {
+    let mut room = LONGEST_DIFFERENCES;
+    let mut shown = Vec::new();
+    for difference in &report.differences {
+        let text = foreign::middle(&foreign::clean(&difference.text), room.min(LONGEST_EXCERPT));
+        room = room.saturating_sub(text.len());
+        shown.push((foreign::line(&difference.object, 160), source::difference(&text)));
+        if room < 1000 {
+            break;
+        }
+    }
+    shown
+}
+
+/// Those that somebody chose first.
+fn settings(report: &Report) -> Vec<&SettingRecord> {
+    let mut settings: Vec<&SettingRecord> = report.settings.iter().collect();
+    settings.sort_by_key(|setting| setting.source == "default");
+    settings
 }
 
 /// Words, style class and sign of the banner.

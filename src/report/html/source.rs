@@ -37,6 +37,16 @@ pub fn yaml(text: &str) -> String {
     })
 }
 
+/// Lines that came and went of a unified difference.
+pub fn difference(text: &str) -> String {
+    lines(text, |line| match line.as_bytes().first() {
+        Some(b'+') => format!("<ins>{}</ins>", escape(line)),
+        Some(b'-') => format!("<del>{}</del>", escape(line)),
+        Some(b'@') => format!("<i>{}</i>", escape(line)),
+        _ => escape(line),
+    })
+}
+
 /// Lines that name a failure stand out.
 pub fn log(text: &str) -> String {
     let words = ["ERROR", "FATAL", "Exception", "Caused by", "Error:", "OutOfMemory", "Warning ", "panic"];
@@ -62,6 +72,7 @@ mod tests {
 
     #[test]
     fn markup_is_ours_alone() {
+        assert_eq!(difference("@@ -1 +1 @@\n-<a>\n+b\n c"), "<i>@@ -1 +1 @@</i>\n<del>-&lt;a&gt;</del>\n<ins>+b</ins>\n c");
         assert_eq!(dockerfile("FROM a<b\n# <x>"), "<b>FROM</b> a&lt;b\n<i># &lt;x&gt;</i>");
         assert_eq!(
             yaml("---\n  - name: \"<i>\"\nurl: http://x:1\n\"k\": v"),

@@ -36,6 +36,7 @@ impl Json {
             Event::CommandStarted { argv } => ("command_started", json!({"argv": argv})),
             Event::MavenGoal { goal, module } => ("maven_goal", json!({"goal": goal, "module": module})),
             Event::BuildLine { line } => ("build_line", json!({"line": line})),
+            Event::Sending { digest, size, role, sent } => ("sending", json!({"digest": digest, "size": size, "role": role, "sent": sent})),
             Event::Layer { digest, size, role, transfer } => {
                 ("layer", json!({"digest": digest, "size": size, "role": role, "transfer": transfer}))
             }

@@ -11,7 +11,9 @@ use super::{
         model::{self, ProblemRecord, Report},
         paint::{Mark, Paint, seconds},
     },
-    Header, Level, Style, problem,
+    Header, Level, Style,
+    going::short_goal,
+    problem,
     style::command_line,
     summary,
 };
@@ -31,16 +33,29 @@ const LONGEST_COMMAND: usize = 600;
 pub struct Text {
     style: Style,
     paint: Paint,
-    /// Columns of a line of goals that has not ended yet, and its module.
-    goals: Option<(String, usize)>,
+    /// Rows below the lines show what goes on: lines that only say so are left out, and none stays without its end.
+    live: bool,
+    /// The line of goals that has not ended yet.
+    goals: Option<Goals>,
     /// The step whose section is open.
     section: Option<Step>,
     last_rollout: Option<String>,
 }
 
+/// Goals of one module share a line that grows as Maven works.
+struct Goals {
+    module: String,
+    line: String,
+}
+
 impl Text {
     pub fn new(style: Style) -> Self {
-        Text { paint: Paint::new(&style), style, goals: None, section: None, last_rollout: None }
+        Text { paint: Paint::new(&style), style, live: false, goals: None, section: None, last_rollout: None }
+    }
+
+    /// From now on for a terminal that shows what goes on by itself.
+    pub fn live(&mut self) {
+        self.live = true;
     }
 
     pub fn header(&mut self, header: &Header, will: &[String]) -> String {
@@ -67,10 +82,13 @@ impl Text {
         if super::level(event) > self.style.level {
             return String::new();
         }
-        if let Event::MavenGoal { goal, module } = event {
-            return self.goal(goal, module);
+        match event {
+            Event::MavenGoal { goal, module } => return self.goal(goal, module),
+            Event::Sending { .. } => return String::new(),
+            Event::Pod { .. } | Event::Rollout { .. } | Event::Waiting { .. } if self.live => return String::new(),
+            _ => {}
         }
-        let end = if self.goals.take().is_some() { "\n" } else { "" };
+        let end = self.end_of_goals();
         let words = match event {
             Event::StepStarted { step } => self.step_started(*step, now),
             Event::StepFinished { step, state, seconds, summary } => self.step_finished(*step, *state, *seconds, summary, now),
@@ -95,7 +113,7 @@ impl Text {
 
     /// Ends what is open: a line of goals, a section whose step never said its end.
     fn close(&mut self, now: Timestamp) -> String {
-        let end = if self.goals.take().is_some() { "\n" } else { "" };
+        let end = self.end_of_goals();
         let section = self.section.take().map(|step| self.section_end(step, now)).unwrap_or_default();
         format!("{end}{section}")
     }
@@ -162,7 +180,7 @@ impl Text {
             Event::Warning { text, hint } => self.warning(text, hint),
             // the report has it
             Event::Difference { .. } => String::new(),
-            Event::StepStarted { .. } | Event::StepFinished { .. } | Event::MavenGoal { .. } => String::new(),
+            Event::StepStarted { .. } | Event::StepFinished { .. } | Event::MavenGoal { .. } | Event::Sending { .. } => String::new(),
         }
     }
 
@@ -192,21 +210,29 @@ impl Text {
         words
     }
 
-    /// Goals of one module share a line that grows as Maven works.
     fn goal(&mut self, goal: &str, module: &str) -> String {
         let goal = foreign::line(short_goal(goal), 40);
         let module = foreign::line(module, 60);
-        match &mut self.goals {
-            Some((open, column)) if *open == module && *column + goal.width() + 2 < self.style.width => {
-                *column += goal.width() + 2;
-                self.paint.faint(&format!(", {goal}"))
+        let (end, more) = match &mut self.goals {
+            Some(goals) if goals.module == module && goals.line.width() + goal.width() + 2 < self.style.width => {
+                let more = format!(", {goal}");
+                goals.line += &more;
+                (String::new(), more)
             }
-            open => {
-                let end = if open.is_some() { "\n" } else { "" };
-                let line = format!("  {module}: {goal}");
-                *open = Some((module, line.width()));
-                format!("{end}{}", self.paint.faint(&line))
+            _ => {
+                let (end, line) = (self.end_of_goals(), format!("  {module}: {goal}"));
+                self.goals = Some(Goals { module, line: line.clone() });
+                (end, line)
             }
+        };
+        if self.live { end } else { format!("{end}{}", self.paint.faint(&more)) }
+    }
+
+    fn end_of_goals(&mut self) -> String {
+        match self.goals.take() {
+            Some(goals) if self.live => self.paint.faint(&goals.line) + "\n",
+            Some(_) => "\n".to_string(),
+            None => String::new(),
         }
     }
 
@@ -222,12 +248,6 @@ impl Text {
     fn foreign(&self, text: &str) -> String {
         foreign::line(text, self.style.width.max(LONGEST_LINE))
     }
-}
-
-/// `maven-compiler-plugin:3.13.0:compile (default-compile)` → `compile`.
-fn short_goal(goal: &str) -> &str {
-    let name = goal.split_whitespace().next().unwrap_or(goal);
-    name.rsplit(':').next().unwrap_or(name)
 }
 
 fn layer(digest: &Digest, size: u64, role: LayerRole, transfer: Transfer) -> String {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use base64::{Engine, engine::general_purpose};
 use shipway::{
     domain::{
         event::{Change, Event},
@@ -18,55 +17,7 @@ use shipway::{
 };
 
 use super::{log::Paper, sample};
-
-/// Passwords of many shapes: short and long, with quotes, spaces, umlauts, markup.
-fn secrets() -> Vec<String> {
-    let spice = ["", "\"quoted\"", " with space", "+/=&?%", "ü€", "<b>&amp;", "\\back`tick", "'single'", "|pipe|", "$HOME#x"];
-    (0..50).map(|n| format!("c{n:02}{}-{}", spice[n % spice.len()], "z9".repeat(3 + n % 7))).collect()
-}
-
-fn percent(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-}
-
-fn json(text: &str) -> String {
-    serde_json::to_string(text).unwrap().trim_matches('"').to_string()
-}
-
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
-}
-
-fn forms(secret: &str) -> Vec<String> {
-    let user = format!("ci-user:{secret}");
-    vec![
-        secret.to_string(),
-        general_purpose::STANDARD.encode(secret),
-        general_purpose::STANDARD.encode(user).trim_end_matches('=').to_string(),
-        general_purpose::URL_SAFE_NO_PAD.encode(secret),
-        percent(secret),
-        json(secret),
-    ]
-}
-
-/// One text that leaks everything, hidden and plain.
-fn leak() -> String {
-    let all: Vec<String> = secrets().iter().flat_map(|secret| forms(secret)).collect();
-    let hidden: Vec<String> = secrets().iter().map(|secret| secret.replacen('-', "\u{1b}[0m-\u{200b}", 1)).collect();
-    format!("password is {} or {}", all.join(" "), hidden.join(" "))
-}
-
-fn assert_clean(what: &str, text: &str) {
-    for secret in secrets() {
-        for form in forms(&secret).iter().chain([&html(&secret)]) {
-            assert!(!text.contains(form.as_str()), "{what} shows {form:?}");
-        }
-        // The part after the spice is in no other text: a cut or escaped secret would still show it.
-        let tail = &secret[secret.rfind('-').unwrap()..];
-        let seen = text.find(tail).filter(|_| tail.len() >= 9).map(|at| text[..at].chars().rev().take(60).collect::<String>());
-        assert_eq!(seen, None, "{what} shows the end of {secret:?} (read backwards what is before it)");
-    }
-}
+use crate::support::canaries::{assert_clean, leak, secrets};
 
 fn events(leak: &str) -> Vec<Event> {
     let leak = || leak.to_string();
@@ -101,6 +52,7 @@ fn no_secret_leaves() {
     draft.environment(Some(text()));
     draft.ci(Ci { kind: text(), job_url: Some(format!("https://ci.example.test/?{leak}")), pipeline: Some(1) });
     draft.commit(commit.clone());
+    draft.report_url(Some(format!("https://ci.example.test/report?{leak}")));
     draft.image(Image { reference: text(), base: Some(text()), layout: Some(text()), ..Image::default() });
     draft.release(Release { namespace: text(), name: text(), ..Release::default() }, Some(text()));
     draft.not_done(NotDone { what: text(), instead: Some(text()), setting: text() });

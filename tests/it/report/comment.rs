@@ -34,6 +34,7 @@ fn fill(draft: &mut Draft, text: &str) {
     draft.app(text, text);
     draft.environment(Some(text.into()));
     draft.ci(Ci { kind: text.into(), job_url: Some(format!("https://ci.example.test/{text}")), pipeline: None });
+    draft.report_url(Some(format!("https://ci.example.test/{text}")));
     draft.commit(Commit { sha: text.into(), reference: Some(text.into()), author: Some(text.into()), title: Some(text.into()) });
     draft.image(Image { reference: text.into(), ..Image::default() });
     draft.release(Release { namespace: text.into(), name: text.into(), ..Release::default() }, Some(text.into()));

@@ -15,23 +15,6 @@ fn page(run: &sample::Run) -> String {
     html::render(&run.report(), &sample::attachments()).unwrap()
 }
 
-/// Leaves a page below the target folder, to be looked at in a browser.
-fn leave(name: &str, page: &str) {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
-    std::fs::write(path, page).unwrap();
-}
-
-#[test]
-fn sample_pages_can_be_looked_at() {
-    for (name, run) in
-        [("succeeded", sample::succeeded()), ("rolled_back", sample::rolled_back()), ("nothing", sample::nothing_configured())]
-    {
-        let page = page(&run);
-        leave(name, &page);
-        assert!(page.ends_with("</html>"), "{name}");
-    }
-}
-
 #[test]
 fn the_page_needs_nothing_from_outside() {
     for run in [sample::succeeded(), sample::rolled_back(), sample::nothing_configured()] {
@@ -95,15 +78,15 @@ fn foreign_text_is_escaped_everywhere() {
     assert_eq!(page.matches("</pre>").count(), page.matches("<pre").count());
 }
 
-#[test]
-fn two_hundred_pods_and_a_long_log_stay_light() {
+/// A page of two hundred pods with logs that have no end.
+pub fn many_pods() -> String {
     let mut draft = Draft::new("0.1.0", "run", sample::begin());
     draft.app("order-service", "trade");
     let states = ["Pending", "ContainerCreating", "Running", "CrashLoopBackOff", "Running", "Terminating", "gone"];
     for (second, state) in states.iter().enumerate() {
         for pod in 0..200 {
             let name = format!("order-service-7d9f8c6b54-{pod:05}");
-            let now = sample::begin() + jiff::SignedDuration::from_millis(second as i64 * 3000 + pod);
+            let now = sample::begin() + jiff::SignedDuration::from_millis(second as i64 * 3000 + pod * 20);
             draft.event(Event::Pod { name, state: state.to_string(), ready: second == 4, old: pod < 100 }, now);
         }
     }
@@ -114,8 +97,15 @@ fn two_hundred_pods_and_a_long_log_stay_light() {
     }
     let end = sample::begin() + jiff::SignedDuration::from_secs(30);
     let report = draft.finish(Some(&problem), end, &Redactor::default());
-    let page = html::render(&report, &Attachments { manifests: Some(long), dockerfile: None }).unwrap();
-    leave("many_pods", &page);
+    html::render(&report, &Attachments { manifests: Some(long), dockerfile: None }).unwrap()
+}
+
+#[test]
+fn two_hundred_pods_and_a_long_log_stay_light() {
+    let page = many_pods();
+    println!("the page of 200 pods has {} bytes", page.len());
     assert!(page.len() < 300_000, "{} bytes", page.len());
-    assert!(page.contains("and 140 more"));
+    assert!(page.contains("140 more pods") && page.matches("order-service-7d9f8c6b54-").count() == 60);
+    let drawn = page.split("class=\"many\"").nth(1).unwrap().split("</svg>").next().unwrap();
+    assert!(drawn.matches('M').count() >= 140 * 6, "each state of each pod that has no lane is drawn");
 }

@@ -42,6 +42,9 @@ impl Run {
             job_url: Some("https://gitlab.example.test/trade/order-service/-/jobs/991".into()),
             pipeline: Some(4711),
         });
+        draft.report_url(Some(
+            "https://gitlab.example.test/trade/order-service/-/jobs/991/artifacts/file/shipway-report/report.html".into(),
+        ));
         draft.settings(settings());
         if let Some(commit) = &self.header.commit {
             draft.commit(commit.clone());

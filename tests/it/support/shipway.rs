@@ -2,9 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::pty::{self, OpenptFlags};
+use rustix::termios::Winsize;
 use tempfile::TempDir;
 
 /// How long a run may take before it is ended and the test fails; `mvn` on a cold machine is what takes long.
@@ -85,6 +89,22 @@ impl Shipway {
 
     pub fn run(self) -> Finished {
         self.spawn().wait()
+    }
+
+    /// Runs it on a terminal of this size; gives the exit code and all that was written there.
+    pub fn run_on_terminal(mut self, columns: u16, rows: u16) -> (i32, Vec<u8>) {
+        let master = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        pty::grantpt(&master).and_then(|()| pty::unlockpt(&master)).unwrap();
+        rustix::termios::tcsetwinsize(&master, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let name = pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = File::options().read(true).write(true).open(name).unwrap();
+        self.command.stdin(Stdio::null()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let mut child = self.command.spawn().unwrap();
+        // the run alone holds the terminal's other side now: its end is the end of what is read
+        drop(self.command);
+        let mut written = Vec::new();
+        let _ = File::from(master).read_to_end(&mut written);
+        (code(child.wait().unwrap()), written)
     }
 }
 
