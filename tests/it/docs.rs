@@ -7,6 +7,7 @@ use std::{
 };
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use serde_json::Value;
 
 use crate::support::{
     pipeline::{Server, steps},
@@ -156,7 +157,11 @@ fn the_steps_in_the_pages_are_accepted() {
             for step in steps(&block, server) {
                 let folder = tempfile::tempdir().unwrap();
                 fs::write(folder.path().join("shipway.yaml"), "{}\n").unwrap();
-                let secrets = BTreeMap::from([("registry_password", "secret-1".to_owned()), ("cluster_token", "secret-2".to_owned())]);
+                let secrets = BTreeMap::from([
+                    ("registry_password", "secret-1".to_owned()),
+                    ("cluster_token", "secret-2".to_owned()),
+                    ("forge_token", "secret-3".to_owned()),
+                ]);
                 let job = step.environment(&secrets).iter().fold(shipway(folder.path()), |job, (name, value)| job.env(name, value));
                 let done = job.env("PLUGIN_COMMAND", "check").run();
                 assert_eq!(done.code, 0, "{}, step {}:\n{}", page.display(), step.name, done.text());
@@ -165,6 +170,44 @@ fn the_steps_in_the_pages_are_accepted() {
         }
     }
     assert!(checked > 2, "only {checked} were found");
+}
+
+/// Every job of a pipeline of GitLab: what it calls is there, and what it sets is a setting.
+#[test]
+fn the_jobs_in_the_pages_are_accepted() {
+    let mut checked = 0;
+    for page in pages() {
+        for (_, block) in blocks(&fs::read_to_string(&page).unwrap()) {
+            if block.lines().next() == Some("# .gitlab-ci.yml") {
+                let pipeline: Value = serde_saphyr::from_str(&block).unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));
+                for (name, job) in pipeline.as_object().unwrap().iter().filter(|(_, job)| job.is_object()) {
+                    check_job(job, &format!("{}, job {name}", page.display()));
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 8, "only {checked} were found");
+}
+
+fn check_job(job: &Value, at: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("shipway.yaml"), "{}\n").unwrap();
+    let set = job["variables"].as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("SHIPWAY_"));
+    // what the CI puts in the place of its own variables
+    let expanded = |text: &str| text.replace("$CI_JOB_URL", "https://git.example.test/jobs/1").replace("$CI_COMMIT_REF_SLUG", "feature");
+    let checking = set.fold(shipway(folder.path()).env("SHIPWAY_COMMAND", "check"), |checking, (name, value)| {
+        checking.env(name, value.as_str().map_or_else(|| value.to_string(), expanded))
+    });
+    let done = checking.run();
+    assert!(done.code == 0 && !done.text().contains("is not a setting"), "{at}:\n{}", done.text());
+    let script = &job["script"];
+    let lines = script.as_str().into_iter().chain(script.as_array().into_iter().flatten().filter_map(Value::as_str));
+    for line in lines.filter(|line| line.starts_with("shipway")) {
+        let words = line.split(" && ").next().unwrap().split_whitespace().skip(1).map(|word| word.trim_matches('"').to_owned());
+        let done = shipway(folder.path()).args(words.chain(["--help".to_owned()])).run();
+        assert_eq!(done.code, 0, "{at}: {line}\n{}", done.text());
+    }
 }
 
 /// `--help` at the end of a command line is answered only when all before it is known.

@@ -19,3 +19,4 @@ mod registry;
 mod report;
 mod run;
 mod support;
+mod tutorial;

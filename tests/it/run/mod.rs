@@ -1,5 +1,6 @@
 //! The main job, end to end: the binary in a CI's environment, real Maven, real registries, the real kubelet.
 
+mod canaries;
 mod cancelled;
 mod failed;
 mod input;
