@@ -57,6 +57,9 @@ pub(super) enum Command {
     /// cluster the manifests are written there.
     Run,
     /// Show what `run` would do: every setting with its source, the Dockerfile, the manifests, the diff to what runs. Changes nothing.
+    ///
+    /// The Dockerfile is that of the last build when its artifact is still there, else what the pom lets expect. The diff comes from a
+    /// server-side dry run, so it holds what admission webhooks and defaults would make of the objects.
     Plan,
     /// Write a first shipway.yaml, and the job for the CI that this repository uses; shows what it writes.
     ///
@@ -64,12 +67,21 @@ pub(super) enum Command {
     /// stays; what would change another file is shown, and done only with --force.
     Init(Init),
     /// Compile, test and package with one Maven call (and deploy, when a Maven repository is configured).
+    ///
+    /// The JDK is the smallest installed one that knows the pom's level, or build.jdk. When it fails, the log ends with the compiler's or
+    /// the tests' own lines; the whole output is in shipway-report/mvn.log. Settings: build.*, maven.*.
     Build,
     /// Build, then print the Dockerfile that `run` would use; the context stays in the report folder for `docker build`.
     Dockerfile,
     /// Build and push the image; stops before the cluster.
+    ///
+    /// shipway-report/shipway.env hands it on by digest (SHIPWAY_OUT_IMAGE), for a later job that runs `shipway publish`. Settings:
+    /// registry.*, image.*.
     Image,
     /// Publish an image that is there already: --image, image.ref, or SHIPWAY_OUT_IMAGE of an earlier job.
+    ///
+    /// Needs neither Maven nor the source, only shipway.yaml where there is one. Publishes on any branch, as somebody asked for it; never
+    /// for a fork's merge request. Settings: cluster.*, kubernetes.*, lock.*.
     Publish {
         /// Tag or digest reference of the image.
         #[arg(long, value_name = "REFERENCE")]
@@ -112,6 +124,8 @@ pub(super) enum Command {
         onto: Option<String>,
     },
     /// What runs: image, revision, pods, recent releases, on one screen.
+    ///
+    /// Reads the cluster and changes nothing; the application is that of the checkout, or of --app and kubernetes.namespace.
     Status {
         /// As JSON (with --watch, a line for each change).
         #[arg(long)]
@@ -121,6 +135,8 @@ pub(super) enum Command {
         watch: bool,
     },
     /// The recorded releases: who, what, when, how it ended.
+    ///
+    /// The numbers are what `rollback --to` takes; kubernetes.history says how many are kept.
     History {
         /// As JSON.
         #[arg(long)]
@@ -156,8 +172,8 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Look for mistakes without the network: in shipway.yaml, in the Dockerfile, manifests and patches that it names, in the pom and in
-    /// the variables; each with file, line and column.
+    /// Look for mistakes without the network: in shipway.yaml, in the Dockerfile, manifests and patches that it names, in the pom, in
+    /// steps of Drone's and Woodpecker's pipelines and in the variables; each with file, line and column.
     ///
     /// Exit code 2: a setting is wrong. 10: a file of the project is. 0: a run would get past them, warnings or not.
     Check {

@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod shape;
 mod source;
+mod step;
 mod variables;
 mod yaml;
 
@@ -41,6 +42,7 @@ pub use self::{
     reference::reference,
     schema::schema,
     source::{Source, Sourced},
+    step::check_step,
 };
 
 /// What settings are read from.

@@ -7,7 +7,7 @@ mod kinds;
 pub mod lint;
 mod merge;
 mod patch;
-mod positions;
+pub mod positions;
 mod strict;
 
 pub use self::{

@@ -61,6 +61,32 @@ fn variables_are_looked_at_too() {
 }
 
 #[test]
+fn the_steps_of_pipelines_are_looked_at_where_they_are_written() {
+    let step = |settings: &str| {
+        format!(
+            "steps:\n  - name: test\n    image: maven\n    settings: {{any: thing}}\n  - name: publish\n    image: registry.example.test/shipway-maven:1\n    settings:\n{settings}"
+        )
+    };
+    let checkout = project(&[
+        (
+            ".drone.yml",
+            &format!(
+                "kind: secret\nname: x\n---\nkind: pipeline\n{}",
+                step("      registri: registry.example.test\n      kubernetes: {replica: 2}\n      password: {from_secret: a}\n")
+            ),
+        ),
+        (".woodpecker/a.yaml", &step("      kubernetes-replicas: many\n      cluster: {token: {from_secret: b}}\n")),
+    ]);
+    shipway(checkout.path()).arg("check").run().expect_code(2).expect_text(&[
+        "✗ .drone.yml:12:7: registri is not a setting [setting-unknown]",
+        "did you mean registry?",
+        "✗ .drone.yml:13:7: kubernetes.replica",
+        "✗ .woodpecker/a.yaml:8:7: kubernetes.replicas",
+        "3 mistakes in .drone.yml and 1 file more",
+    ]);
+}
+
+#[test]
 fn a_project_without_any_settings_is_fine() {
     let empty = tempfile::tempdir().unwrap();
     shipway(empty.path()).arg("check").run().expect_code(0).expect_text(&["nothing to look at"]);

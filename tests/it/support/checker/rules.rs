@@ -66,7 +66,8 @@ impl Rules {
                 begin(head, &query)?;
             }
             Place::Upload { .. } => {
-                allow(method, &["GET", "PATCH", "PUT"])?;
+                // DELETE gives an upload up: of Docker's registry API ("Canceling an Upload"), from which the specification came
+                allow(method, &["GET", "PATCH", "PUT", "DELETE"])?;
                 self.upload(head, url.path(), query)?;
             }
             Place::List { .. } => allow(method, &["GET"])?,
@@ -109,6 +110,9 @@ impl Rules {
         if !upload.open {
             return Err("the upload was complete".to_string());
         }
+        if method == "DELETE" {
+            return if digest.is_some() { Err("a digest".to_string()) } else { Ok(()) };
+        }
         let length = head.length().ok_or("no Content-Length")?;
         if length > 0 && head.get("content-type") != Some("application/octet-stream") {
             return Err("Content-Type is not application/octet-stream".to_string());
@@ -147,6 +151,9 @@ impl Rules {
                 query.get("mount").or(query.get("digest")).into_iter().for_each(|digest| self.have(&name, digest));
             }
             Place::NewUpload { .. } if status == 202 => self.location(answer, Some(0), &url),
+            Place::Upload { .. } if method == "DELETE" => {
+                self.uploads.entry(url.path().to_string()).and_modify(|upload| upload.open = false);
+            }
             Place::Upload { name } => {
                 if status == 201 && method == "PUT" {
                     query.get("digest").into_iter().for_each(|digest| self.have(&name, digest));
@@ -363,5 +370,11 @@ mod tests {
         assert_eq!(verdict(&mut rules, put, ""), None);
         rules.learn(&head(put), b"", &answer("HTTP/1.1 201 Created"), b"", true);
         assert!(verdict(&mut rules, put, "").unwrap().contains("complete"));
+        rules.learn(&post, b"", &answer("HTTP/1.1 202 Accepted\nlocation: /v2/a/blobs/uploads/8"), b"", true);
+        let delete = "DELETE /v2/a/blobs/uploads/8 HTTP/1.1";
+        assert!(verdict(&mut rules, "DELETE /v2/a/blobs/uploads/8?state=x HTTP/1.1", "").unwrap().contains("newest location"));
+        assert_eq!(verdict(&mut rules, delete, ""), None);
+        rules.learn(&head(delete), b"", &answer("HTTP/1.1 204 No Content"), b"", true);
+        assert!(verdict(&mut rules, delete, "").unwrap().contains("complete"));
     }
 }

@@ -1,4 +1,6 @@
-//! Looks at what a project brings, without the network: settings, Dockerfile, manifests and patches, pom.
+//! Looks at what a project brings, without the network: settings, Dockerfile, manifests and patches, pom, steps of ours in pipelines.
+
+mod pipelines;
 
 use std::{
     fs,
@@ -50,6 +52,9 @@ pub fn check(dir: &Path, file: &Path, named: bool) -> Result<Checked> {
         checked.files.push("pom.xml".to_string());
         checked.findings.extend(maven::read(dir).err().map(|problem| Finding::placed("pom.xml", "", &problem)));
     }
+    let (files, findings) = pipelines::check(dir);
+    checked.files.extend(files);
+    checked.findings.extend(findings);
     Ok(checked)
 }
 
