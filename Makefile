@@ -1,6 +1,6 @@
 # Thin: each target calls a script that says what it does. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt bench soak docs release image lab-up lab-down lab-status
+.PHONY: help demo demo-down test lint fmt bench soak soak-lead docs release image lab-up lab-down lab-status
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+): *[a-z-]* *## /\1\t/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ bench:           ## the README's figures: start-up, size, peak memory, seconds t
 
 soak:            ## a thousand random interleavings of publish, rollback, scale and kill on the lab's API server (SOAK_ROUNDS, SOAK_SEED)
 	@cargo test --locked --test it publish::soak::a_thousand_interleavings -- --ignored --nocapture
+
+soak-lead:       ## five hundred random faults among replicas that stand for one lead (LEAD_ROUNDS, LEAD_SEED)
+	@cargo test --locked --test it hold::soak::never_two_at_once -- --ignored --nocapture
 
 docs:            ## write the generated reference (settings, problems, schema) anew
 	@tests/gate/docs.sh

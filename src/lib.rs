@@ -4,6 +4,7 @@
 //! stand on), the outside systems themselves, `plan` and `report` (pure), `steps` (the order of a run) and `cli`. A floor uses
 //! only floors below it; `tests/it/house.rs` keeps that.
 
+pub mod center;
 pub mod cli;
 pub mod cluster;
 pub mod domain;

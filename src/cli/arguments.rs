@@ -172,6 +172,34 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Run a command while holding a lock of the cluster: nobody else holds a lock of that name meanwhile.
+    ///
+    /// The exit code is the command's. When the lock is lost, the command is ended with all that it started before another can have the
+    /// lock, and the exit code is 51. SHIPWAY_FENCING_TOKEN is a number that grows from holder to holder. The lock is a Lease in
+    /// kubernetes.namespace; lock.ttl says how long it outlives a holder that is gone. ZooKeeper is not in this version.
+    Lock {
+        /// The lock's name; it has nothing to do with the publish lock of an application of that name.
+        name: String,
+        /// How long to wait for it, such as 30s [default: lock.wait, 10m].
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+        /// The command and its arguments; no shell reads them.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// Run a command in exactly one of several replicas, the leader; the others wait for their turn.
+    ///
+    /// The exit code is the command's, as with `lock`. With --http there is no command: whoever asks is told whether this replica leads.
+    Lead {
+        /// What is led; replicas that name the same stand for the same lead.
+        name: String,
+        /// Answer at http://ADDRESS/leader with 200 while this replica leads, else 503; such as :8099.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "command")]
+        http: Option<String>,
+        /// The command and its arguments; no shell reads them.
+        #[arg(last = true, required_unless_present = "http", value_name = "CMD")]
+        command: Vec<String>,
+    },
     /// Look for mistakes without the network: in shipway.yaml, in the Dockerfile, manifests and patches that it names, in the pom, in
     /// steps of Drone's and Woodpecker's pipelines and in the variables; each with file, line and column.
     ///
@@ -293,6 +321,7 @@ impl Arguments {
                 flag("scale.to", number.map(|number| number.to_string()));
                 flag("scale.reset", reset.then(|| "true".to_string()));
             }
+            Some(Command::Lock { wait, .. }) => flag("lock.wait", wait.clone()),
             Some(Command::Remove { namespace }) => flag("remove.namespace", namespace.then(|| "true".to_string())),
             Some(Command::Logs { revision, follow, since, grep, to }) => {
                 flag("logs.revision", revision.map(|revision| revision.to_string()));

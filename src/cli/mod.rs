@@ -5,6 +5,7 @@ mod check;
 mod doctor;
 mod documents;
 mod history;
+mod hold;
 mod init;
 mod job;
 mod logs;
@@ -19,7 +20,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::arguments::{Arguments, Command};
-use crate::{domain::problem::Problem, net, settings, steps::Job};
+use crate::{
+    domain::{claim::Kind, problem::Problem},
+    net, settings,
+    steps::Job,
+};
 
 /// Bytes of stack, of which only what is used is taken: unoptimized builds keep far more there than a main thread may have.
 const STACK: usize = 64 << 20;
@@ -70,6 +75,9 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::History { json }) => history::run(input, json).await,
         Some(Command::Logs { .. }) => logs::run(input).await,
         Some(Command::Unstick { .. }) => unstick::run(input).await,
+        Some(Command::Lock { name, command, .. }) => hold::run(Kind::Lock, &name, command, input).await,
+        Some(Command::Lead { name, http: Some(address), .. }) => hold::serve(&name, &address, input).await,
+        Some(Command::Lead { name, command, .. }) => hold::run(Kind::Lead, &name, command, input).await,
         Some(Command::Run) => return job::run(Job::Run, input).await,
         Some(Command::Build) => return job::run(Job::Build, input).await,
         Some(Command::Dockerfile) => return job::run(Job::Dockerfile, input).await,

@@ -46,6 +46,11 @@ pub(super) fn log(loaded: &Loaded, redactor: &Redactor) -> Log {
     if redraws { log.on_screen(terminal_size) } else { log }
 }
 
+/// The log of a command whose standard output belongs to the program that it runs.
+pub(super) fn log_beside(loaded: &Loaded, redactor: &Redactor) -> Log {
+    Log::new(Box::new(io::stderr()), style(loaded), redactor.clone())
+}
+
 fn terminal_size() -> Option<Size> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     let size = (usize::from(size.ws_col), usize::from(size.ws_row));

@@ -34,10 +34,19 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn start(input: Input, command: &str) -> Result<Session> {
+        Session::with(input, command, print::log)
+    }
+
+    /// For a command whose standard output belongs to somebody else.
+    pub(super) fn beside(input: Input, command: &str) -> Result<Session> {
+        Session::with(input, command, print::log_beside)
+    }
+
+    fn with(input: Input, command: &str, log: fn(&Loaded, &Redactor) -> Log) -> Result<Session> {
         let loaded = settings::load(&input).map_err(Problem::from)?;
         let redactor = Redactor::new(&loaded.secrets);
         print::trace(loaded.settings.log.level, &redactor);
-        let log = print::log(&loaded, &redactor);
+        let log = log(&loaded, &redactor);
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"), command);
         let events = report::events(&log, &recorder);
         Ok(Session { loaded, input, log, recorder, redactor, events, cancel: CancellationToken::new() })

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::{
     Target,
+    lease::{Fence, Lock},
     line::Line,
-    lock::{Fence, Lock},
     problem::{self, Action},
 };
 use crate::domain::problem::{Code, Problem, Result};

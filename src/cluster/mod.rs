@@ -1,12 +1,14 @@
 //! Kubernetes: applies, watches, judges, rolls back.
 
 mod apply;
+mod claim;
 mod config;
 mod connect;
 mod describe;
 mod diff;
 mod evidence;
 mod intent;
+mod lease;
 mod line;
 mod lock;
 mod logs;
@@ -32,6 +34,7 @@ use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 
 pub use connect::{Cluster, connect};
 pub use diff::{ObjectDiff, render};
+pub use lease::Lock;
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};
 pub use preflight::Standing;
 pub use remove::{Removal, Removed};

@@ -13,7 +13,7 @@ use super::{
     apply::{Mode, changed, params},
     connect::Cluster,
     diff::{self, ObjectDiff},
-    lock::Lock,
+    lease::Lock,
     preflight::not_ours,
     problem,
     publish::Change as Running,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     apply::kept,
     connect::Cluster,
-    lock::lost,
+    lease::lost,
     problem,
     publish::Change,
     put::Put,

@@ -16,7 +16,7 @@ use super::{
     apply::Mode,
     connect::Cluster,
     diff,
-    lock::lost,
+    lease::lost,
     problem,
     publish::Held,
     rollback::Running,

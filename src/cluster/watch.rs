@@ -24,7 +24,7 @@ use kube::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{connect::Cluster, lock::Lock, problem};
+use super::{connect::Cluster, lease::Lock, problem};
 use crate::domain::{
     event::{Event, Events},
     problem::{Code, Problem, Result},

@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod application;
 pub mod checkup;
+pub mod claim;
 pub mod commit;
 pub mod compose;
 pub mod config;

@@ -6,6 +6,7 @@ mod guard;
 mod request;
 pub mod retry;
 mod roots;
+mod serve;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ pub use client::{Client, proxy_for};
 pub use failure::{Cause, Failure};
 pub use guard::{is_local_host, is_loopback, same_origin};
 pub use request::{ByteStream, Request, Response, Source, display_url};
+pub use serve::{Answer, Server};
 
 use crate::domain::secret::Secret;
 

@@ -1,11 +1,15 @@
 //! Child processes: started by argv (never through a shell), with an environment given whole, in a process group of their own that
 //! is ended with all its descendants when the limit passes or the future is dropped.
 
+mod attached;
 mod command;
 mod exchange;
 mod lines;
 mod lookup;
+mod peer;
+mod signals;
 mod tree;
+mod uptime;
 
 use std::{
     fs::File,
@@ -18,11 +22,17 @@ use std::{
 
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, process::Child};
 
+pub use attached::{Attached, end_marked};
 pub use command::{Custom, run_custom};
 pub use exchange::{Answer, exchange};
 pub use lines::MAX_LINE;
 pub use lookup::find_program;
 pub(crate) use lookup::is_executable;
+pub use peer::Peer;
+pub use rustix::process::Signal;
+pub use signals::Signals;
+pub use tree::Marker;
+pub use uptime::uptime;
 
 use crate::domain::problem::{Code, Problem, Result};
 use lines::Lines;

@@ -1,7 +1,7 @@
 //! A child with all its descendants: how they are found, and how they are ended.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicU64, Ordering},
     thread::sleep,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -19,16 +19,28 @@ const GRACE: Duration = Duration::from_secs(2);
 const KILL: Duration = Duration::from_secs(3);
 
 /// The value of [`MARKER`] that tells one tree from all others on the machine.
-pub(super) struct Marker(String);
+#[derive(Clone)]
+pub struct Marker(String);
+
+impl Default for Marker {
+    fn default() -> Self {
+        Marker::new()
+    }
+}
 
 impl Marker {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_nanos()).unwrap_or_default();
         Marker(format!("{}-{}-{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
-    pub(super) fn value(&self) -> &str {
+    /// The marker that another process made.
+    pub fn of(text: &str) -> Self {
+        Marker(text.trim_end().to_string())
+    }
+
+    pub fn value(&self) -> &str {
         &self.0
     }
 }
@@ -37,21 +49,34 @@ impl Marker {
 pub(super) struct Tree {
     root: Option<Pid>,
     marker: Vec<u8>,
+    grace: Duration,
     ended: bool,
 }
 
 impl Tree {
     pub(super) fn new(root: Option<u32>, marker: Marker) -> Self {
         let root = root.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        Tree { root, marker: format!("{MARKER}={}", marker.0).into_bytes(), ended: false }
+        Tree { root, marker: format!("{MARKER}={}", marker.0).into_bytes(), grace: GRACE, ended: false }
     }
 
-    /// Ends every process of the tree: SIGTERM, then SIGKILL after [`GRACE`]. Blocks until they are gone.
+    /// What another process started with this marker, and all that descends from it.
+    pub(super) fn marked(marker: Marker) -> Self {
+        Tree::new(None, marker)
+    }
+
+    /// Another time between SIGTERM and SIGKILL.
+    pub(super) fn grace(self, grace: Duration) -> Self {
+        let mut tree = self;
+        tree.grace = grace;
+        tree
+    }
+
+    /// Ends every process of the tree: SIGTERM, then SIGKILL after the grace. Blocks until they are gone.
     pub(super) fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        if !self.signal_until_gone(Signal::TERM, GRACE) {
+        if !self.signal_until_gone(Signal::TERM, self.grace) {
             self.signal_until_gone(Signal::KILL, KILL);
         }
     }
@@ -86,13 +111,15 @@ impl Tree {
     /// Living processes that descend from the root: by parent, by group, or by the inherited marker (which also finds those that
     /// left the session and lost their parent).
     fn members(&self) -> Vec<Pid> {
-        let Some(root) = self.root else { return Vec::new() };
         let processes = processes();
+        let marked: HashSet<i32> = processes.iter().filter(|(_, process)| self.is_marked(process.pid)).map(|(pid, _)| *pid).collect();
+        let root = self.root.map(|root| root.as_raw_nonzero().get());
+        let belongs = |pid: i32| root == Some(pid) || marked.contains(&pid);
         let descends = |start: &Process| {
             let mut current = Some(start);
             let mut steps = 0;
             while let Some(process) = current {
-                if process.pid == root || process.group == root.as_raw_nonzero().get() {
+                if belongs(process.pid.as_raw_nonzero().get()) || belongs(process.group) {
                     return true;
                 }
                 steps += 1;
@@ -102,7 +129,7 @@ impl Tree {
         };
         let own = std::process::id().cast_signed();
         let alive = processes.values().filter(|process| !process.dead && process.pid.as_raw_nonzero().get() != own);
-        alive.filter(|process| descends(process) || self.is_marked(process.pid)).map(|process| process.pid).collect()
+        alive.filter(|process| descends(process)).map(|process| process.pid).collect()
     }
 
     fn is_marked(&self, pid: Pid) -> bool {

@@ -37,6 +37,8 @@ pub struct Host {
     pub source_date_epoch: Option<i64>,
     pub hostname: Option<String>,
     pub user: Option<String>,
+    /// This process was started by another of ours, to keep a claim for it.
+    pub keeper: bool,
     /// `SHIPWAY_OUT_IMAGE` of an earlier job.
     pub earlier_image: Option<String>,
     environment: Vec<(String, String)>,
@@ -60,6 +62,9 @@ pub enum Colours {
     Always,
     Never,
 }
+
+/// Set in the environment of a process that keeps a claim for another of ours.
+pub const KEEPER: &str = "_SHIPWAY_KEEPER";
 
 /// Variables that Maven and git always see, when they are set.
 const ALWAYS: &[&str] = &[
@@ -186,10 +191,16 @@ impl Host {
             source_date_epoch: look.text("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
             hostname: look.text("HOSTNAME").or_else(kernel_hostname),
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
+            keeper: look.text(KEEPER).is_some(),
             earlier_image: look.text("SHIPWAY_OUT_IMAGE"),
             environment: environment.to_vec(),
             home,
         }
+    }
+
+    /// The whole environment as we have it: for a command of the user's own, which would have had it without us, too.
+    pub fn own_env(&self) -> Vec<(String, String)> {
+        self.environment.clone()
     }
 
     /// The whole environment of an image engine's program: what leads it to its daemon, its storage and its registries. The build itself

@@ -31,7 +31,7 @@ use crate::domain::secret::Secret;
 
 pub use self::{
     ci::{Ci, CiCommit, CiEvent, CiKind, CiProject, CiRegistry, MergeRequest},
-    host::{Colours, Host, Proxies},
+    host::{Colours, Host, KEEPER, Proxies},
     keys::*,
     kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
     load::{check, load},

@@ -214,7 +214,7 @@ fn comma_joined(prefix: Prefix, name: &str, value: &str, target: Target, warning
 fn ignored(prefix: Prefix, rest: &str) -> bool {
     match prefix {
         Prefix::Plugin => false,
-        Prefix::Shipway => rest.starts_with("OUT_"),
+        Prefix::Shipway => rest.starts_with("OUT_") || rest == "FENCING_TOKEN",
     }
 }
 

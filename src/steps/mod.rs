@@ -10,6 +10,7 @@ mod dockerfile;
 mod doctor;
 mod engine;
 mod errand;
+mod hold;
 mod image;
 mod init;
 mod logs;
@@ -27,6 +28,7 @@ pub use self::{
     checkout::checkout,
     doctor::examine,
     errand::cluster_for,
+    hold::{Guarded, center, guard, keep, serve, wanted},
     init::{Draft, Scene, Wishes, drafts, look, settings_file, write, write_settings},
     logs::{Archived, archive_logs},
     origin::find_origin,

@@ -8,6 +8,7 @@ mod examples;
 mod first;
 mod forge;
 mod git;
+mod hold;
 mod house;
 mod image;
 mod lab;

@@ -69,7 +69,7 @@ pub struct Settings {
     pub unstick: Unstick,
     /// For the command logs.
     pub logs: Logs,
-    /// The publish lock: one publish of an application at a time.
+    /// The publish lock, one publish of an application at a time; and the commands lock and lead.
     pub lock: Lock,
     /// The code host: comments and statuses.
     pub forge: Forge,

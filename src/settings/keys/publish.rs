@@ -102,18 +102,18 @@ pub struct Logs {
     pub follow: bool,
 }
 
-/// The publish lock.
+/// The publish lock, and the commands lock and lead.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     /// Who keeps the lock.
     #[schemars(extend("default" = "kubernetes"))]
     pub backend: LockBackend,
-    /// How long to wait for another publish of the same application.
+    /// How long to wait for another publish of the same application, or for the lock of the command lock.
     #[serde(deserialize_with = "kinds::duration")]
     #[schemars(with = "DurationText", extend("default" = "10m"))]
     pub wait: Duration,
-    /// How long the lock outlives a run that was killed.
+    /// How long a lock outlives a holder that is gone.
     #[serde(deserialize_with = "kinds::duration")]
     #[schemars(with = "DurationText", extend("default" = "15s"))]
     pub ttl: Duration,

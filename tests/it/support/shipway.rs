@@ -75,6 +75,12 @@ impl Shipway {
         variables.into_iter().fold(self, |run, (name, value)| run.env(name, value))
     }
 
+    /// In a process group of its own: a stopped process can bring SIGHUP upon all of its group.
+    pub fn own_group(mut self) -> Self {
+        std::os::unix::process::CommandExt::process_group(&mut self.command, 0);
+        self
+    }
+
     /// Another limit than five minutes.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

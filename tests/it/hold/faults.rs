@@ -1,0 +1,112 @@
+//! Whatever fails, the command of the one is gone before the command of the next begins.
+
+use rustix::process::Signal;
+
+use super::{ALONE, FAMILY, Site, keeper, signal};
+use crate::support::{api::Api, shipway::Running};
+
+const LOST: i32 = 51;
+
+/// Somebody who waits for the lock, and fails when anything of the first holder still runs when it is had.
+fn next_in_line(site: &Site) -> Running {
+    let mut next = site.lock("bob", ALONE).spawn();
+    next.wait_for("held by ada@test");
+    next
+}
+
+fn holding(site: &Site) -> Running {
+    let mut first = site.lock("ada", FAMILY).spawn();
+    first.wait_for("token 1\n");
+    first
+}
+
+#[test]
+fn a_network_that_is_cut() {
+    let site = Site::short("hold cut");
+    let api = Api::before(&site.namespace.kubeconfig);
+    let mut first = site.through(&api.kubeconfig, "ada").args(["lock", "nightly", "--", "sh", "-c", FAMILY]).spawn();
+    first.wait_for("token 1\n");
+    let next = next_in_line(&site);
+    api.down(true);
+    first.wait().expect_code(LOST).expect_text(&["lock nightly was lost", "what ran under it was ended", "[lock-lost]"]);
+    next.wait().expect_code(0).expect_text(&["took over lock nightly of ada@test", "alone with token 2\n"]);
+}
+
+#[test]
+fn a_keeper_that_is_stopped() {
+    let site = Site::short("hold stopped");
+    let first = holding(&site);
+    let next = next_in_line(&site);
+    signal(keeper(first.id()), Signal::STOP);
+    first.wait().expect_code(LOST).expect_text(&["the process that renewed it is gone or does not answer"]);
+    next.wait().expect_code(0).expect_text(&["took over lock nightly of ada@test", "alone with token 2\n"]);
+}
+
+#[test]
+fn a_keeper_that_is_killed() {
+    let site = Site::short("hold keeper");
+    let first = holding(&site);
+    let next = next_in_line(&site);
+    signal(keeper(first.id()), Signal::KILL);
+    first.wait().expect_code(LOST).expect_text(&["the process that renewed it is gone"]);
+    next.wait().expect_code(0).expect_text(&["took over lock nightly of ada@test", "alone with token 2\n"]);
+}
+
+/// The keeper ends the command, and gives the lock back without anybody having to wait until it expires.
+#[test]
+fn a_guard_that_is_killed() {
+    let site = Site::short("hold guard");
+    let mut first = holding(&site);
+    let next = next_in_line(&site);
+    first.kill();
+    let next = next.wait().expect_code(0).expect_text(&["alone with token 2\n"]);
+    assert!(!next.text().contains("took over"), "{}", next.text());
+    first.wait().expect_code(128 + 9);
+}
+
+/// While the keeper renews the lock, the command runs under it, whether its guard does or not.
+#[test]
+fn a_guard_that_is_stopped() {
+    let site = Site::short("hold guard stop");
+    let first = holding(&site);
+    signal(first.id(), Signal::STOP);
+    let late = site.shipway("eve").args(["lock", "nightly", "--wait", "12s", "--", "touch", "never"]).run();
+    signal(first.id(), Signal::CONT);
+    late.expect_code(40);
+    assert!(!site.path("never").exists());
+    site.mark("go");
+    first.wait().expect_code(7);
+}
+
+/// As when the whole machine is gone.
+#[test]
+fn all_that_is_killed() {
+    let site = Site::short("hold all");
+    let mut first = holding(&site);
+    let next = next_in_line(&site);
+    let keeper = keeper(first.id());
+    // neither may get to do anything about the other's end
+    signal(first.id(), Signal::STOP);
+    signal(keeper, Signal::KILL);
+    for name in ["command", "orphan"] {
+        let id = std::fs::read_to_string(site.path(name)).unwrap();
+        signal(id.trim().parse().unwrap(), Signal::KILL);
+    }
+    first.kill();
+    next.wait().expect_code(0).expect_text(&["took over lock nightly of ada@test", "alone with token 2\n"]);
+    first.wait().expect_code(128 + 9);
+}
+
+#[test]
+fn a_lease_that_somebody_deletes() {
+    let site = Site::short("hold deleted");
+    let first = holding(&site);
+    let deleted = std::process::Command::new(crate::support::lab::lab().program("kubectl"))
+        .args(["-n", &site.namespace.name, "delete", "lease", "shipway-lock.nightly"])
+        .env("KUBECONFIG", crate::support::lab::lab().kubeconfig())
+        .output()
+        .unwrap();
+    assert!(deleted.status.success(), "{deleted:?}");
+    first.wait().expect_code(LOST).expect_text(&["lock nightly was lost"]);
+    site.lock("bob", ALONE).run().expect_code(0).expect_text(&["alone with token"]);
+}
