@@ -310,8 +310,8 @@ impl Watched {
                 Some(why) => End::Refused(why),
                 None => End::Done,
             },
-            // on a machine that is too slow to renew it in time: what was begun is left for the next, as by a killed run
-            Err(problem) if problem.code.slug() == "lock-lost" => End::Killed,
+            // on a machine that is too slow to renew the lock, or to answer, in time: what was begun is left for the next, as by a killed run
+            Err(problem) if ["lock-lost", "cluster-unreachable"].contains(&problem.code.slug()) => End::Killed,
             Err(problem) => End::Refused(problem.code.slug().to_string()),
         }
     }
