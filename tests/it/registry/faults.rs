@@ -150,8 +150,8 @@ fn a_lost_upload_session_is_replaced() {
 fn a_registry_without_single_puts_gets_patches() {
     let (registry, fake, client) = setup();
     let image = one_layer(&fake, 1, 5000);
-    for status in ["405 Method Not Allowed", "400 Bad Request"] {
-        fake.answer("PUT", "/blobs/uploads/", 1, status, &[], "");
+    for (blob, status) in image.blobs.iter().zip(["405 Method Not Allowed", "400 Bad Request"]) {
+        fake.answer("PUT", blob.digest.hex(), 1, status, &[], "");
     }
     push(&client, &image).unwrap();
     arrived(&client, &registry, &image);
@@ -162,9 +162,9 @@ fn a_registry_without_single_puts_gets_patches() {
 fn a_chunk_that_is_out_of_place_asks_where_the_upload_stands() {
     let (registry, fake, client) = setup();
     // No single PUT for the layer; then a registry that counts otherwise than we do.
-    fake.answer("PUT", "/blobs/uploads/", 1, "405 Method Not Allowed", &[], "");
-    fake.answer("PATCH", "/blobs/uploads/", 1, "416 Range Not Satisfiable", &["Range: 0-0"], "");
     let image = one_layer(&fake, 1, 3 << 20);
+    fake.answer("PUT", image.blobs[0].digest.hex(), 1, "405 Method Not Allowed", &[], "");
+    fake.answer("PATCH", "/blobs/uploads/", 1, "416 Range Not Satisfiable", &["Range: 0-0"], "");
     push(&client, &image).unwrap();
     arrived(&client, &registry, &image);
     assert_eq!((fake.count("PATCH", "/blobs/uploads/"), fake.count("GET", "/blobs/uploads/")), (2, 1));
