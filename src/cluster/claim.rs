@@ -36,6 +36,7 @@ impl Cluster {
             labels: labels.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             holder: holder.to_string(),
             what: claim.words(),
+            taken: format!("{} of", claim.words()),
             held: match claim.kind() {
                 Kind::Lock => format!("{} is held by", claim.words()),
                 Kind::Lead => format!("{} is taken by", claim.words()),

@@ -55,6 +55,8 @@ pub(super) struct Terms {
     pub holder: String,
     /// What it is, for people who wait: `the lock of web`.
     pub what: String,
+    /// Before the holder's name, when it is taken over: `the lock of`.
+    pub taken: String,
     /// Before the holder's name, when the wait is over: `web is being published by`.
     pub held: String,
     /// None: as long as it takes.
@@ -283,7 +285,7 @@ impl Queue<'_> {
                 return Ok(Waited::Takeable(Box::new(lease)));
             }
             if moment >= expires {
-                let text = format!("took over {} of {}, which was not renewed", terms.what, holder(&lease));
+                let text = format!("took over {} {}, which was not renewed", terms.taken, holder(&lease));
                 self.events.warning(text, "look at what became of that run");
                 return Ok(Waited::Takeable(Box::new(lease)));
             }

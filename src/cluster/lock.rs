@@ -32,6 +32,7 @@ impl Cluster {
             labels: labels.map(|(key, value)| (key.to_string(), value)).into_iter().collect::<BTreeMap<_, _>>(),
             holder: wanted.holder.to_string(),
             what: format!("the lock of {}", wanted.application),
+            taken: "the lock of".to_string(),
             held: format!("{} is being published by", wanted.application),
             wait: Some(wanted.wait),
             ttl: wanted.ttl,
