@@ -117,6 +117,7 @@ impl Session {
             plan,
             events,
             recorder: self.recorder.clone(),
+            redactor: self.redactor.clone(),
             cancel: self.cancel.clone(),
             attachments: Mutex::new(Attachments::default()),
             look: Mutex::default(),

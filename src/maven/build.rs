@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
     }
 
     fn log_name(&self) -> String {
-        self.request.log.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        self.request.log.name()
     }
 }
 

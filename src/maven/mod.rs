@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::{event::Events, problem::Result, secret::Credentials};
+use crate::{
+    domain::{event::Events, problem::Result, secret::Credentials},
+    process::LogFile,
+};
 
 pub use crate::domain::project::Project;
 
@@ -45,7 +48,7 @@ pub struct Request {
     /// A release version that is there already is no failure (services).
     pub skip_existing_release: bool,
     /// Whole output goes there.
-    pub log: PathBuf,
+    pub log: LogFile,
 }
 
 /// The company's Maven repository.

@@ -1,12 +1,8 @@
 //! `build.command`: a build by something other than Maven.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use super::{Command, run};
+use super::{Command, LogFile, run};
 use crate::domain::{
     event::{Event, Events},
     problem::{Code, EvidenceKind, Problem, Result},
@@ -23,7 +19,7 @@ pub struct Custom {
     /// `build.timeout`.
     pub timeout: Duration,
     /// Whole output goes there.
-    pub log: PathBuf,
+    pub log: LogFile,
 }
 
 /// Last lines that a failed build shows.
@@ -62,10 +58,10 @@ pub async fn run_custom(custom: &Custom, events: &Events) -> Result<f64> {
     };
     let hint = match ended.timed_out {
         true => "raise build.timeout, or find what hangs in its last lines".to_string(),
-        false => format!("see its own words in {}", custom.log.display()),
+        false => format!("see its own words in {}", custom.log.path.display()),
     };
     let tail: Vec<String> = tail.into();
-    Err(failure.hint(hint).evidence(EvidenceKind::Log, file_name(&custom.log), tail.join("\n")))
+    Err(failure.hint(hint).evidence(EvidenceKind::Log, custom.log.name(), tail.join("\n")))
 }
 
 fn name_setting(mut problem: Problem, program: &str) -> Problem {
@@ -74,8 +70,4 @@ fn name_setting(mut problem: Problem, program: &str) -> Problem {
         problem.hint = format!("install {program}, or correct build.command");
     }
     problem
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

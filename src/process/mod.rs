@@ -5,6 +5,7 @@ mod attached;
 mod command;
 mod exchange;
 mod lines;
+mod log_file;
 mod lookup;
 mod peer;
 mod signals;
@@ -12,8 +13,6 @@ mod tree;
 mod uptime;
 
 use std::{
-    fs::File,
-    io::Write,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -26,6 +25,7 @@ pub use attached::{Attached, end_marked};
 pub use command::{Custom, run_custom};
 pub use exchange::{Answer, exchange};
 pub use lines::MAX_LINE;
+pub use log_file::LogFile;
 pub use lookup::find_program;
 pub(crate) use lookup::is_executable;
 pub use peer::Peer;
@@ -48,8 +48,8 @@ pub struct Command {
     pub env: Vec<(String, String)>,
     /// None: no limit.
     pub timeout: Option<Duration>,
-    /// All output is written there, too, byte for byte.
-    pub log: Option<PathBuf>,
+    /// All output is written there, too.
+    pub log: Option<LogFile>,
 }
 
 /// How the child ended.
@@ -67,7 +67,7 @@ pub struct Ended {
 pub async fn run(command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<Ended> {
     let started = Instant::now();
     let timeout = command.timeout;
-    let mut output = Output::open(command.log.as_deref(), line)?;
+    let mut output = Output::open(command.log.as_ref(), line)?;
     let (mut child, mut pipe, tree) = start(&command)?;
     let limit = async {
         match timeout {
@@ -86,7 +86,7 @@ pub async fn run(command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Resul
     }
     let tree = end(tree).await;
     output.drain(&mut pipe, LAST_WORDS).await?;
-    output.finish();
+    output.finish()?;
     let status = match status {
         Some(status) => Some(status),
         // A process that is stuck in the kernel does not even obey SIGKILL; it is not waited for.
@@ -159,24 +159,15 @@ fn exit_code(status: ExitStatus) -> i32 {
 
 /// Where a child's output goes: the log file and the caller's line function.
 struct Output<'a> {
-    log: Option<(PathBuf, File)>,
+    log: Option<log_file::Writer>,
     lines: Lines,
     line: &'a mut (dyn FnMut(&str) + Send),
     buffer: Vec<u8>,
 }
 
 impl<'a> Output<'a> {
-    fn open(log: Option<&Path>, line: &'a mut (dyn FnMut(&str) + Send)) -> Result<Self> {
-        let log = match log {
-            Some(path) => {
-                if let Some(folder) = path.parent() {
-                    std::fs::create_dir_all(folder).map_err(|error| Problem::io("create", folder, &error))?;
-                }
-                let file = File::create(path).map_err(|error| Problem::io("create", path, &error))?;
-                Some((path.to_path_buf(), file))
-            }
-            None => None,
-        };
+    fn open(log: Option<&LogFile>, line: &'a mut (dyn FnMut(&str) + Send)) -> Result<Self> {
+        let log = log.map(LogFile::open).transpose()?;
         Ok(Output { log, lines: Lines::default(), line, buffer: vec![0; 64 * 1024] })
     }
 
@@ -184,8 +175,8 @@ impl<'a> Output<'a> {
     async fn read(&mut self, pipe: &mut Receiver) -> Result<bool> {
         let count = pipe.read(&mut self.buffer).await.map_err(|error| Problem::bug(format!("cannot read a child's output: {error}")))?;
         let bytes = &self.buffer[..count];
-        if let Some((path, file)) = &mut self.log {
-            file.write_all(bytes).map_err(|error| Problem::io("write", path, &error))?;
+        if let Some(log) = &mut self.log {
+            log.write(bytes)?;
         }
         self.lines.feed(bytes, self.line);
         Ok(count > 0)
@@ -200,7 +191,8 @@ impl<'a> Output<'a> {
         tokio::time::timeout(limit, all).await.unwrap_or(Ok(()))
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<()> {
         self.lines.finish(self.line);
+        self.log.as_mut().map_or(Ok(()), log_file::Writer::flush)
     }
 }

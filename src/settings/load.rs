@@ -14,7 +14,7 @@ use super::{
     source::Source,
     variables::{self, Prefix},
 };
-use crate::domain::problem::Code;
+use crate::domain::{problem::Code, redact::Redactor};
 
 /// Reads flags, variables and the file, and resolves every key by precedence; all mistakes are found at once.
 pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
@@ -28,7 +28,7 @@ pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
     let mut said = file.top.clone();
     said.extend(section(&file, &named, variables, &mut mistakes));
     said.extend(named);
-    let ci = ci::detect(variables);
+    let mut ci = ci::detect(variables);
     let mut entries = ci::entries(&ci, variables, &said, &mut mistakes);
     entries.extend(said);
     relations::check(&entries, &mut mistakes);
@@ -43,6 +43,7 @@ pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
         Ok(settings) => {
             let host = Host::read(variables);
             let secrets = secrets::all(&entries, &ci, &host, variables);
+            ci.drop_links_with(&Redactor::new(&secrets));
             Ok(Loaded { settings, ci, host, sources, warnings, secrets })
         }
         Err(mistakes) => Err(mistakes),

@@ -7,12 +7,13 @@ use crate::{
     domain::{
         application::{Application, Form},
         problem::{Code, Problem, Result},
+        redact::Redactor,
         secret::Credentials,
         step::Step,
     },
     image, maven,
     plan::Plan,
-    process,
+    process::{self, LogFile},
     settings::Kind,
 };
 
@@ -41,7 +42,7 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
     if plan.facts.project.is_none() {
         return Err(Problem::new(Code::NoPom, format!("{} holds no pom.xml", plan.facts.dir.display())));
     }
-    let built = maven::build(&request(plan, repository(run)?)?, &run.events).await?;
+    let built = maven::build(&request(plan, repository(run)?, &run.redactor)?, &run.events).await?;
     let mut candidates = Vec::new();
     for artifact in &built.artifacts {
         candidates.push(Candidate {
@@ -63,7 +64,7 @@ async fn by_maven(run: &Run) -> Result<Done<Built>> {
 }
 
 /// The build of a plan.
-pub(super) fn request(plan: &Plan, repository: Option<maven::Repository>) -> Result<maven::Request> {
+pub(super) fn request(plan: &Plan, repository: Option<maven::Repository>, redactor: &Redactor) -> Result<maven::Request> {
     let build = &plan.settings.build;
     Ok(maven::Request {
         dir: plan.facts.dir.clone(),
@@ -78,7 +79,7 @@ pub(super) fn request(plan: &Plan, repository: Option<maven::Repository>) -> Res
         repository,
         deploy: plan.deploys,
         skip_existing_release: !plan.is_library(),
-        log: plan.report_dir.join("mvn.log"),
+        log: LogFile::new(plan.report_dir.join("mvn.log"), redactor),
     })
 }
 
@@ -110,7 +111,7 @@ async fn by_command(run: &Run, argv: &[String]) -> Result<Done<Built>> {
         dir: plan.facts.dir.clone(),
         env: plan.host.maven_env(&plan.settings.build.env),
         timeout: plan.settings.build.timeout,
-        log: plan.report_dir.join("build.log"),
+        log: LogFile::new(plan.report_dir.join("build.log"), &run.redactor),
     };
     let seconds = process::run_custom(&custom, &run.events).await?;
     let application = match &plan.settings.build.artifact {

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         image_source::ImageSource,
         problem::{Code, Problem, Result},
+        redact::Redactor,
     },
     image::{
         self, Build, Image,
@@ -12,6 +13,7 @@ use crate::{
     },
     net,
     plan::Plan,
+    process::LogFile,
     registry,
     settings::Engine,
 };
@@ -44,7 +46,7 @@ pub(super) fn wanted(plan: &Plan) -> Option<Other> {
 }
 
 async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) -> Result<Image> {
-    let machine = machine_for(&run.plan, &image::base_names(build)?)?;
+    let machine = machine_for(&run.plan, &image::base_names(build)?, &run.redactor)?;
     let found = engines::find(&machine, wanted).await.map_err(|problem| match wanted {
         Some(_) => problem,
         None => Problem { message: format!("{why}; {}", problem.message), ..problem },
@@ -60,7 +62,7 @@ async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) ->
 }
 
 /// What other engines are given of this machine; `bases` are the images that the Dockerfile names.
-pub(super) fn machine_for(plan: &Plan, bases: &[String]) -> Result<Machine> {
+pub(super) fn machine_for(plan: &Plan, bases: &[String], redactor: &Redactor) -> Result<Machine> {
     let settings = &plan.settings.registry;
     let accesses = access::accesses(plan)?;
     let named = accesses.iter().filter(|access| access.insecure).filter_map(|access| access.prefix.split('/').next()).map(str::to_string);
@@ -76,7 +78,7 @@ pub(super) fn machine_for(plan: &Plan, bases: &[String]) -> Result<Machine> {
         dir: plan.facts.dir.clone(),
         credentials: registry::config_of(&accesses),
         insecure,
-        log: plan.report_dir.join(LOG),
+        log: LogFile::new(plan.report_dir.join(LOG), redactor),
         timeout: plan.settings.build.timeout,
         epoch: plan.host.source_date_epoch,
     })

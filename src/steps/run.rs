@@ -15,6 +15,7 @@ use crate::{
     domain::{
         event::{Event, Events},
         problem::{Code, Problem, Result},
+        redact::Redactor,
         step::{Step, StepState},
     },
     plan::Plan,
@@ -27,6 +28,8 @@ pub struct Run {
     pub plan: Plan,
     pub events: Events,
     pub recorder: Recorder,
+    /// Knows the secrets of the run.
+    pub redactor: Redactor,
     /// Cancelled by SIGTERM and SIGINT.
     pub cancel: CancellationToken,
     /// One client for all registries, so that connections and tokens are shared.

@@ -11,9 +11,11 @@ use shipway::{
     domain::{
         event::{Event, Events},
         problem::{Code, Problem},
+        redact::Redactor,
         units::format_duration,
     },
     maven::{self, Built, Request},
+    process::LogFile,
 };
 
 use crate::support::{
@@ -39,7 +41,7 @@ fn request(dir: &Path) -> Request {
         repository: None,
         deploy: false,
         skip_existing_release: false,
-        log: dir.join("shipway-report/mvn.log"),
+        log: LogFile::new(dir.join("shipway-report/mvn.log"), &Redactor::default()),
     }
 }
 
@@ -125,7 +127,7 @@ fn a_spring_boot_service_is_packaged() {
     for goal in ["goal compiler:compile ", "goal surefire:test ", "goal spring-boot:repackage "] {
         assert!(heard.iter().any(|line| line.starts_with(goal)), "{goal} in {heard:?}");
     }
-    let log = std::fs::read_to_string(&request.log).unwrap();
+    let log = std::fs::read_to_string(&request.log.path).unwrap();
     assert!(log.contains("BUILD SUCCESS"));
 
     // The second time nothing is compiled, and the jar is still found.
@@ -439,7 +441,7 @@ fn strange_output_does_no_harm() {
     let problem = build(&request).unwrap_err();
     assert_eq!((problem.code, problem.message.as_str()), (Code::BuildFailed, "checkit failed in a: not nice"));
     assert!(problem.evidence[0].text.contains("caf\u{fffd} \u{fffd}"));
-    assert!(std::fs::metadata(&request.log).unwrap().len() > 5_000_000, "the log is whole");
+    assert!(std::fs::metadata(&request.log.path).unwrap().len() > 5_000_000, "the log is whole");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use shipway::{
     domain::{
         event::{Event, Events},
         problem::Code,
+        redact::Redactor,
     },
-    process::{Command, Custom, Ended, run, run_custom},
+    process::{Command, Custom, Ended, LogFile, run, run_custom},
 };
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -63,7 +64,7 @@ fn both_streams_come_in_order_and_reach_the_log_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("new/out.log");
     let mut command = script(dir.path(), "echo one; echo two >&2; printf 'caf\\351\\r\\nlast'; exit 7");
-    command.log = Some(log.clone());
+    command.log = Some(LogFile::new(log.clone(), &Redactor::default()));
     let (ended, lines) = run_lines(command);
     assert_eq!((ended.code, ended.timed_out), (7, false));
     assert_eq!(lines, ["one", "two", "caf\u{fffd}", "last"]);
@@ -175,7 +176,13 @@ fn a_missing_program_and_a_missing_folder_are_named() {
 
 fn custom(dir: &Path, argv: &[&str]) -> Custom {
     let argv = argv.iter().map(|arg| arg.to_string()).collect();
-    Custom { argv, dir: dir.to_path_buf(), env: env(), timeout: Duration::from_secs(60), log: dir.join("build.log") }
+    Custom {
+        argv,
+        dir: dir.to_path_buf(),
+        env: env(),
+        timeout: Duration::from_secs(60),
+        log: LogFile::new(dir.join("build.log"), &Redactor::default()),
+    }
 }
 
 #[test]

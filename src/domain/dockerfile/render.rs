@@ -31,7 +31,7 @@ impl fmt::Display for Instruction {
         match self {
             Instruction::From { image, platform, alias } => {
                 if let Some(platform) = platform {
-                    write!(f, "--platform={platform} ")?;
+                    write_flag(f, "platform", platform)?;
                 }
                 write!(f, "{image}")?;
                 alias.as_ref().map_or(Ok(()), |alias| write!(f, " AS {alias}"))
@@ -85,7 +85,10 @@ fn write_transfer(f: &mut fmt::Formatter<'_>, transfer: &Transfer) -> fmt::Resul
         write_flag(f, "exclude", pattern)?;
     }
     for flag in &transfer.other_flags {
-        write!(f, "--{flag} ")?;
+        match flag.split_once('=') {
+            Some((name, value)) => write_flag(f, name, &Word(value.to_string()))?,
+            None => write!(f, "--{flag} ")?,
+        }
     }
     if transfer.link {
         f.write_str("--link ")?;
@@ -102,7 +105,7 @@ fn write_transfer(f: &mut fmt::Formatter<'_>, transfer: &Transfer) -> fmt::Resul
 
 /// Flags lose their quotes where they are read, so a blank in one is quoted again.
 fn write_flag(f: &mut fmt::Formatter<'_>, flag: &str, value: &Word) -> fmt::Result {
-    match value.0.contains([' ', '\t', '"', '\'', '\\']) {
+    match value.0.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\')) {
         true => write!(f, "--{flag}={} ", Word::quoted(&value.0).0.replace("\\$", "$")),
         false => write!(f, "--{flag}={value} "),
     }

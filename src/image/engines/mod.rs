@@ -18,6 +18,7 @@ use crate::{
         problem::{Problem, Result},
         secret::Secret,
     },
+    process::LogFile,
     registry,
 };
 
@@ -59,7 +60,7 @@ pub struct Machine {
     /// Registries that may be spoken to by plain http.
     pub insecure: Vec<String>,
     /// Their whole output goes there.
-    pub log: PathBuf,
+    pub log: LogFile,
     /// How long one build may take.
     pub timeout: Duration,
     /// SOURCE_DATE_EPOCH, when it is set.

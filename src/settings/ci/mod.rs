@@ -6,12 +6,15 @@ mod shell;
 mod values;
 mod woodpecker;
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 
 pub use self::values::{entries, environment};
-use crate::domain::secret::{Credentials, Secret};
+use crate::domain::{
+    redact::Redactor,
+    secret::{Credentials, Secret},
+};
 
 /// The CI servers that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -155,6 +158,13 @@ pub struct CiRegistry {
 }
 
 impl Ci {
+    /// Links go to code hosts, chats and the cluster's records as they are, and without the secret in it a link leads nowhere.
+    pub(super) fn drop_links_with(&mut self, secrets: &Redactor) {
+        for link in [&mut self.job_url, &mut self.pipeline_url, &mut self.environment_url] {
+            link.take_if(|link| matches!(secrets.redact(link), Cow::Owned(_)));
+        }
+    }
+
     /// The pipeline runs for the default branch.
     pub fn on_default_branch(&self) -> bool {
         self.commit.branch.is_some() && self.commit.branch == self.commit.default_branch

@@ -11,6 +11,7 @@ use crate::{
         checkup::State,
         dockerfile,
         problem::{Code, Problem, Result},
+        redact::Redactor,
     },
     image::{self, engines},
     maven,
@@ -50,7 +51,7 @@ pub(super) fn build(plan: &Plan) -> State {
     if plan.settings.build.command.is_some() || !plan.facts.dir.join("pom.xml").is_file() {
         return State::Unset { text: "Maven is not needed here".to_string(), hint: None };
     }
-    let found = build::request(plan, None).and_then(|request| maven::tools(&request));
+    let found = build::request(plan, None, &Redactor::default()).and_then(|request| maven::tools(&request));
     of(found, |tools| {
         let others: Vec<String> = tools.found.iter().map(|jdk| jdk.version.to_string()).collect();
         let program = if tools.wrapper { "the project's Maven wrapper".to_string() } else { tools.program.display().to_string() };
@@ -73,7 +74,7 @@ pub(super) async fn engine(plan: &Plan) -> Result<Option<State>> {
             }
         }));
     }
-    let found = engines::find(&engine::machine_for(plan, &[])?, wanted).await?;
+    let found = engines::find(&engine::machine_for(plan, &[], &Redactor::default())?, wanted).await?;
     let because = uncovered.map(|why| format!(" ({own}:{}: {})", why.line, why.why)).unwrap_or_default();
     Ok(Some(State::Good(format!("{}{because}", found.words))))
 }

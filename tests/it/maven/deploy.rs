@@ -63,7 +63,7 @@ fn a_snapshot_is_deployed_as_often_as_one_likes() {
     assert!(built.deployed && built.summary.ends_with("deployed"), "{}", built.summary);
     assert!(is_there(&format!("demo/{name}/1.0.0-SNAPSHOT/maven-metadata.xml")));
     assert_eq!(heard.iter().filter(|line| line.starts_with("command ")).count(), 1);
-    let log = std::fs::read_to_string(&request.log).unwrap();
+    let log = std::fs::read_to_string(&request.log.path).unwrap();
     let secret = lab().gitea().password;
     assert!(!heard.iter().any(|line| line.contains(&secret)) && !log.contains(&secret));
     build(&request).unwrap();
