@@ -37,6 +37,8 @@ const REMIND: Duration = Duration::from_secs(20);
 const FOLLOWED: usize = 3;
 /// Lists that have to be complete before the first verdict: Deployment, ReplicaSets, pods, and EndpointSlices with a Service.
 const LISTS: usize = 3;
+/// How long what could be watched before may be forbidden: an API server that has just started does not know its roles yet.
+const FORBIDDEN: Duration = Duration::from_secs(30);
 
 /// How the watch ended.
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Cluster {
             progress: None,
             warned: BTreeSet::new(),
             began: Instant::now(),
+            forbidden: None,
         };
         let ended = watching.run().await?;
         Ok((ended, watching.rollout))
@@ -135,6 +138,8 @@ struct Watching<'a> {
     progress: Option<Progress>,
     warned: BTreeSet<String>,
     began: Instant,
+    /// Since when it has been forbidden to watch what could be watched before.
+    forbidden: Option<Instant>,
 }
 
 impl Watching<'_> {
@@ -181,6 +186,7 @@ impl Watching<'_> {
     }
 
     fn see(&mut self, seen: Seen) {
+        self.forbidden = None;
         let at = self.began.elapsed();
         match seen {
             Seen::Deployment(change) => match change {
@@ -242,7 +248,7 @@ impl Watching<'_> {
     }
 
     /// What is refused for good ends the watch; hiccups are borne, the streams come back by themselves.
-    fn bear(&self, error: &watcher::Error) -> Result<()> {
+    fn bear(&mut self, error: &watcher::Error) -> Result<()> {
         let inner = match error {
             watcher::Error::InitialListFailed(inner) | watcher::Error::WatchStartFailed(inner) => inner,
             other => {
@@ -254,6 +260,7 @@ impl Watching<'_> {
         let problem = problem::problem(inner, action);
         tracing::debug!(%problem, "a watch failed");
         match problem.code {
+            Code::ClusterForbidden if self.is_complete() && self.forbidden.get_or_insert_with(Instant::now).elapsed() < FORBIDDEN => Ok(()),
             Code::ClusterForbidden | Code::ClusterUnauthorized => Err(problem.unrestored()),
             _ => Ok(()),
         }

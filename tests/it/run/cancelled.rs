@@ -1,6 +1,6 @@
 //! SIGTERM in every step: children end, the state is said, the exit code is 143; and a disk that is full.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use super::{deployment, has_deployment, image_of};
 use crate::support::{
@@ -10,6 +10,7 @@ use crate::support::{
     lab::lab,
     others,
     shipway::{Running, shipway},
+    small_disk::SmallDisk,
 };
 
 #[test]
@@ -115,13 +116,9 @@ fn while_waiting_for_the_lock_nothing_is_changed() {
 fn a_full_disk_is_named_and_nothing_is_published() {
     let namespace = lab().namespace("disk full");
     let checkout = jar_checkout("web", &fixture::archive("spring-boot-service", ""));
-    let small = checkout.path().join("small");
-    fs::create_dir(&small).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&small).status().unwrap();
-    assert!(mounted.success(), "this test mounts a small disk: it needs root");
-    let done = publishing(&checkout, &namespace, 1).env("TMPDIR", &small).run();
-    let unmounted = Command::new("umount").arg(&small).status().unwrap();
-    assert!(unmounted.success());
-    done.expect_code(20).expect_text(&["disk-full", "small"]);
+    // the context is put together there; layers of jars are on no disk
+    let small = SmallDisk::of(1024);
+    let done = publishing(&checkout, &namespace, 1).env("SHIPWAY_REPORT_DIR", small.path()).run();
+    done.expect_code(20).expect_text(&["disk-full", &small.path().display().to_string()]);
     assert!(!has_deployment(&namespace.name, "web"));
 }
