@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zip::{ZipArchive, result::ZipError};
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
+use super::source::Source;
 use crate::domain::problem::{Code, Problem, Result};
 
 /// What an archive may hold at most. The largest applications stay far below; bombs do not.
@@ -90,6 +91,14 @@ impl Archive {
             Some(entry) => Ok(Some(String::from_utf8_lossy(&self.read(&entry, most)?).into_owned())),
             None => Ok(None),
         }
+    }
+
+    /// Where an entry's content stands in the archive; None when it is packed.
+    pub fn stored(&mut self, entry: &Entry) -> Result<Option<Source>> {
+        let reader = self.zip.by_index(entry.index).map_err(|error| unreadable(&self.path, &error))?;
+        let stored = reader.compression() == CompressionMethod::Stored && reader.compressed_size() == entry.size;
+        let begin = reader.data_start().filter(|_| stored);
+        Ok(begin.map(|offset| Source::Stored { archive: self.path.clone(), name: entry.name.clone(), offset, crc: reader.crc32() }))
     }
 
     /// Streams an entry's content, verified by its CRC and against its declared size.

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tree::{Kind, Node, Owner, join};
+use super::{
+    source::{Borrowed, Source},
+    tree::{Kind, Node, Owner, join},
+};
 use crate::domain::{
     dockerfile::{ignore::Ignore, pattern},
     problem::{Code, Problem, Result},
@@ -53,12 +56,14 @@ pub(super) struct Item {
 }
 
 /// The folder with its `.dockerignore`.
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     root: PathBuf,
     ignore: Ignore,
     ignore_file: String,
     /// Folders that are not seen: what this run writes itself.
     hidden: Vec<PathBuf>,
+    /// Files that are seen, and lie elsewhere.
+    borrowed: &'a Borrowed,
     /// Bits that modes keep.
     modes: u32,
     /// Links that were copied and lead to files beside the context: path and target.
@@ -70,13 +75,15 @@ pub(super) struct Context {
 pub(super) struct Look<'a> {
     /// Folders that are not part of it.
     pub hidden: &'a [PathBuf],
+    /// Files that belong to it, and lie elsewhere.
+    pub borrowed: &'a Borrowed,
     /// Modes are taken as they are, but for what a umask decides: whether group and others may write.
     pub without_umask: bool,
 }
 
-impl Context {
+impl<'a> Context<'a> {
     /// Opens a context; the Dockerfile's own ignore file (`<Dockerfile>.dockerignore`) goes before `.dockerignore`.
-    pub fn open(root: &Path, dockerfile: &Path, look: Look<'_>) -> Result<Context> {
+    pub fn open(root: &Path, dockerfile: &Path, look: Look<'a>) -> Result<Context<'a>> {
         let real = root.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Problem::new(Code::FileUnreadable, format!("there is no build context {}", root.display()))
                 .hint("set image.context to a folder of the checkout"),
@@ -93,6 +100,7 @@ impl Context {
             ignore: Ignore::default(),
             ignore_file: ".dockerignore".to_string(),
             hidden,
+            borrowed: look.borrowed,
             modes,
             strays: RefCell::default(),
         };
@@ -180,6 +188,12 @@ impl Context {
                 members.push((below, node));
             }
         }
+        for (name, (source, size)) in self.borrowed.within(Path::new(path)) {
+            let (path, below) = (join(path, name), join(below, name));
+            if self.ignore.ignores(&path).or(exclude.ignores(&below)).is_none() {
+                members.push((below, Node { kind: Kind::File(source.clone(), *size), mode: 0o644, owner: Owner::default() }));
+            }
+        }
         Ok(())
     }
 
@@ -258,7 +272,7 @@ impl Context {
         let kind = if metadata.is_dir() {
             Kind::Folder
         } else if metadata.is_file() {
-            Kind::File(path.to_path_buf(), metadata.len())
+            Kind::File(Source::File(path.to_path_buf()), metadata.len())
         } else {
             return Err(place
                 .invalid(format!("{} is neither a file nor a folder", path.display()))

@@ -150,7 +150,7 @@ impl Owned {
     }
 
     fn evaluate(&self, dockerfile: &Dockerfile, gathered: Gathered) -> Result<Built> {
-        let look = Look { hidden: &self.build.hidden, without_umask: self.build.generated };
+        let look = Look { hidden: &self.build.hidden, borrowed: &self.build.borrowed, without_umask: self.build.generated };
         let context = Context::open(&self.build.context, &self.build.dockerfile, look)?;
         let (_, stages) = dockerfile.stages();
         let configs: BTreeMap<usize, ImageConfig> = gathered.bases.iter().map(|(at, base)| (*at, base.config.clone())).collect();

@@ -30,7 +30,7 @@ use crate::domain::{
 pub(super) struct Inputs<'a> {
     /// Name of the Dockerfile, for messages.
     pub file: &'a str,
-    pub context: &'a Context,
+    pub context: &'a Context<'a>,
     pub roles: &'a BTreeMap<PathBuf, LayerRole>,
     pub created: i64,
     pub scratch: &'a Path,

@@ -5,12 +5,16 @@ use std::{
     fs::File,
     io::{BufReader, BufWriter, Read, Write},
     path::Path,
+    sync::mpsc,
 };
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{Kind, Tree};
+use super::{
+    source::Source,
+    tree::{Kind, Tree},
+};
 use crate::{
     domain::{
         digest::Digest,
@@ -19,7 +23,10 @@ use crate::{
     registry::{Content, Maker, Packed},
 };
 
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 128 << 10;
+/// Bytes that are hashed at once, and how many such pieces may wait.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
 /// Time of every entry, seconds since the epoch: always the same, or each commit would change (and send) layers that it did not touch.
 /// Not 0, which some programs take for "no time".
 const ENTRY_TIME: u64 = 1;
@@ -48,9 +55,8 @@ pub(super) struct Layer {
 /// its files, and costs nothing to make: it is written once more when it is sent, and needs no room on the disk.
 pub(super) fn write(tree: &Tree, scratch: &Path, packed: &HashMap<Digest, Packed>) -> Result<Layer> {
     if !packed.is_empty() {
-        let mut plain = Hashing::new(std::io::sink());
-        write_tar(tree, &mut plain)?;
-        let (_, diff_id, _) = plain.finish();
+        let (done, diff_id) = hashed(std::io::sink(), |to| write_tar(tree, to));
+        done?;
         if let Some(known) = packed.get(&diff_id) {
             let content = Content::Made(maker(tree.clone(), known.digest.clone()));
             return Ok(Layer { diff_id, digest: known.digest.clone(), size: known.size, content });
@@ -68,11 +74,13 @@ pub(super) fn write(tree: &Tree, scratch: &Path, packed: &HashMap<Digest, Packed
 fn maker(tree: Tree, expected: Digest) -> Maker {
     Maker::new(move |to| {
         let level = if worth_packing(&tree)? { PACKED } else { STORED };
-        let (_, sums) = gzip(to, level, |to| write_tar(&tree, to))?;
-        if sums.digest == expected {
+        let mut gzip = packer(to, level);
+        write_tar(&tree, &mut gzip)?;
+        let (_, digest, _) = sealing(gzip)?;
+        if digest == expected {
             return Ok(());
         }
-        Err(Problem::new(Code::DigestMismatch, format!("a layer that should be {expected} is {}", sums.digest)).hint(
+        Err(Problem::new(Code::DigestMismatch, format!("a layer that should be {expected} is {digest}")).hint(
             "leave the files of a run alone while it works; if nothing touched them, remove the folder of image.cache, which may have said what \
              the registry has",
         ))
@@ -88,13 +96,75 @@ struct Sums {
 
 /// Packs and hashes in one pass what `fill` writes.
 fn gzip<W: Write>(to: W, level: Compression, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(W, Sums)> {
-    // 255: the operating system is nobody's business; no time, no name.
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Hashing::new(to), level);
-    let mut plain = Hashing::new(gzip);
-    fill(&mut plain)?;
-    let (gzip, diff_id, _) = plain.finish();
-    let (to, digest, size) = gzip.finish().map_err(|error| Problem::io("pack", "a layer", &error))?.finish();
+    let mut gzip = packer(to, level);
+    let (filled, diff_id) = hashed(&mut gzip, fill);
+    filled?;
+    let (to, digest, size) = sealing(gzip)?;
     Ok((to, Sums { diff_id, digest, size }))
+}
+
+fn packer<W: Write>(to: W, level: Compression) -> GzEncoder<Hashing<W>> {
+    // 255: the operating system is nobody's business; no time, no name.
+    GzBuilder::new().mtime(0).operating_system(255).write(Hashing::new(to), level)
+}
+
+fn sealing<W: Write>(gzip: GzEncoder<Hashing<W>>) -> Result<(W, Digest, u64)> {
+    Ok(gzip.finish().map_err(|error| Problem::io("pack", "a layer", &error))?.finish())
+}
+
+/// The digest of what `fill` writes, found on a thread of its own: hashing takes as long as all the rest.
+fn hashed<W: Write>(to: W, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> (Result<()>, Digest) {
+    std::thread::scope(|scope| {
+        let (line, pieces) = mpsc::sync_channel::<Vec<u8>>(PIECES);
+        let (back, used) = mpsc::channel();
+        let hash = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            for mut piece in pieces {
+                hash.update(&piece);
+                piece.clear();
+                // The other end may be done already.
+                let _ = back.send(piece);
+            }
+            hash.finalize()
+        });
+        let mut aside = Aside { to, line, used, piece: Vec::with_capacity(PIECE) };
+        let done = fill(&mut aside).and_then(|()| aside.send().map_err(|error| Problem::io("hash", "a layer", &error)));
+        drop(aside);
+        match hash.join() {
+            Ok(sum) => (done, Digest::from_sha256(&sum)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Writes through, and hands a copy in pieces to the thread that hashes; their memory comes back.
+struct Aside<W> {
+    to: W,
+    line: mpsc::SyncSender<Vec<u8>>,
+    used: mpsc::Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+}
+
+impl<W> Aside<W> {
+    fn send(&mut self) -> std::io::Result<()> {
+        let fresh = self.used.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        self.line.send(std::mem::replace(&mut self.piece, fresh)).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl<W: Write> Write for Aside<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.piece.extend_from_slice(&bytes[..written]);
+        if self.piece.len() >= PIECE {
+            self.send()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// A layer of what `fill` writes, packed into `scratch` under its digest.
@@ -141,46 +211,16 @@ fn write_tar(tree: &Tree, to: &mut dyn Write) -> Result<()> {
             Kind::File(source, size) => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_size(*size);
-                let content = Exactly::open(source, *size)?;
-                tar.append_data(&mut header, path, BufReader::with_capacity(BUFFER, content))
+                tar.append_data(&mut header, path, BufReader::with_capacity(BUFFER, source.open(*size)?))
             }
             Kind::Packed { .. } | Kind::Special => return Err(Problem::bug(format!("{path} of a base stands in a layer"))),
         };
         written.map_err(|error| match &node.kind {
-            Kind::File(source, _) => Problem::io("pack", source, &error),
+            Kind::File(source, _) => source.unreadable(&error),
             _ => Problem::io("pack", path, &error),
         })?;
     }
     tar.finish().map_err(|error| Problem::io("pack", "a layer", &error))
-}
-
-/// A file that must have the size that its header says: one that grows meanwhile would break the archive.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Exactly {
-    fn open(path: &Path, size: u64) -> Result<Exactly> {
-        let file = File::open(path).map_err(|error| Problem::io("read", path, &error))?;
-        let now = file.metadata().map_err(|error| Problem::io("read", path, &error))?.len();
-        if now != size {
-            return Err(Problem::new(Code::IoFailed, format!("{} changed while the image was built", path.display())));
-        }
-        Ok(Exactly { file, left: size })
-    }
-}
-
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let got = self.file.read(&mut buffer[..most])?;
-        if got == 0 && most > 0 {
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it shrank while the image was built"));
-        }
-        self.left -= got as u64;
-        Ok(got)
-    }
 }
 
 /// Jars are packed already, and packing them again costs time and wins nothing: decided by trying the beginning of every file, so
@@ -190,16 +230,16 @@ fn worth_packing(tree: &Tree) -> Result<bool> {
     for node in tree.values() {
         if let Kind::File(source, size) = &node.kind {
             all += size;
-            packs += if sample_packs(source)? { *size } else { 0 };
+            packs += if sample_packs(source, *size)? { *size } else { 0 };
         }
     }
     Ok(packs * 4 >= all)
 }
 
-fn sample_packs(path: &Path) -> Result<bool> {
-    let failed = |error: std::io::Error| Problem::io("read", path, &error);
+fn sample_packs(source: &Source, size: u64) -> Result<bool> {
+    let failed = |error: std::io::Error| source.unreadable(&error);
     let mut sample = Vec::with_capacity(SAMPLE as usize);
-    File::open(path).map_err(failed)?.take(SAMPLE).read_to_end(&mut sample).map_err(failed)?;
+    source.open(size)?.take(SAMPLE).read_to_end(&mut sample).map_err(failed)?;
     let mut gzip = GzEncoder::new(Counter(0), PACKED);
     gzip.write_all(&sample).map_err(failed)?;
     let packed = gzip.finish().map_err(failed)?.0;
@@ -259,7 +299,7 @@ mod tests {
     fn file(dir: &Path, name: &str, content: &[u8]) -> Node {
         let path = dir.join(name);
         std::fs::write(&path, content).unwrap();
-        Node { kind: Kind::File(path, content.len() as u64), mode: 0o644, owner: Owner { user: 10001, group: 10001 } }
+        Node { kind: Kind::File(Source::File(path), content.len() as u64), mode: 0o644, owner: Owner { user: 10001, group: 10001 } }
     }
 
     #[test]
@@ -349,7 +389,7 @@ mod tests {
         let mut hole = File::create(&sparse).unwrap();
         hole.seek(SeekFrom::Start(LARGE - 3)).unwrap();
         hole.write_all(b"end").unwrap();
-        let large = Node { kind: Kind::File(sparse, LARGE), ..file(dir.path(), "x", b"behind it") };
+        let large = Node { kind: Kind::File(Source::File(sparse), LARGE), ..file(dir.path(), "x", b"behind it") };
         let tree = Tree::from([("large".to_string(), large), ("small".to_string(), file(dir.path(), "x", b"behind it"))]);
         let layer = write(&tree, dir.path(), &HashMap::new()).unwrap();
         let Content::File(path) = &layer.content else { panic!("{:?}", layer.content) };

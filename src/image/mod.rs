@@ -25,6 +25,7 @@ mod packing;
 mod place;
 mod properties;
 mod rebase;
+mod source;
 mod stage;
 mod transfer;
 mod tree;
@@ -53,6 +54,7 @@ pub use self::{
     facts::facts_of,
     java::java_of,
     rebase::{Rebase, Rebased},
+    source::Borrowed,
 };
 pub use crate::domain::application::{Application, Form};
 
@@ -69,10 +71,12 @@ pub struct Recipe {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A staged context: a folder that `docker build` takes.
+/// A staged context: a folder that `docker build` takes, once what was borrowed is copied into it.
 #[derive(Debug, Clone)]
 pub struct Staged {
     pub dir: PathBuf,
+    /// Libraries, which are read where they are: copying them would cost more than packing them.
+    pub borrowed: Borrowed,
     pub dockerfile: PathBuf,
     /// Folders of the context, in the order of their COPY.
     pub layers: Vec<StagedLayer>,
@@ -92,6 +96,8 @@ pub struct StagedLayer {
 pub struct Build {
     /// The context's folder.
     pub context: PathBuf,
+    /// Files of the context that lie elsewhere.
+    pub borrowed: Borrowed,
     pub dockerfile: PathBuf,
     /// Dockerfile and context are those of [`stage`]: the base need not be looked into, and modes keep nothing of a umask. For a
     /// Dockerfile of the user's own the base's layers are fetched, to know the folders, links and users that are there.
@@ -151,7 +157,8 @@ pub fn inspect(path: &Path) -> Result<Application> {
     artifact::inspect(path)
 }
 
-/// Stages the context of an application into `dir` (emptied first) and generates its Dockerfile there.
+/// Stages the context of an application into `dir` (emptied first) and generates its Dockerfile there. Libraries stay where they are, see
+/// [`Staged::borrowed`].
 pub fn stage(application: &Application, recipe: &Recipe, dir: &Path) -> Result<Staged> {
     stage::stage(application, recipe, dir)
 }

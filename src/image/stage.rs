@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{
-    Application, Form, Recipe, Staged, StagedLayer,
+    Application, Borrowed, Form, Recipe, Staged, StagedLayer,
     archive::{Archive, Entry},
     artifact, boot, class_path, jar_writer,
     manifest::Manifest,
+    source::Source,
 };
 use crate::domain::{
     dockerfile::{
@@ -40,7 +41,7 @@ pub(super) fn stage(application: &Application, recipe: &Recipe, dir: &Path) -> R
     let dockerfile = context.dir.join("Dockerfile");
     let text = dockerfile_of(recipe, copies, program)?;
     fs::write(&dockerfile, text.to_string()).map_err(|error| Problem::io("write", &dockerfile, &error))?;
-    Ok(Staged { dir: context.dir, dockerfile, layers })
+    Ok(Staged { dir: context.dir, borrowed: context.borrowed, dockerfile, layers })
 }
 
 /// See [`super::expected_dockerfile`].
@@ -84,10 +85,14 @@ fn boot_jar(application: &Application, context: &mut Context) -> Result<&'static
     for library in &libraries {
         let layer = layers.find(&library.name).map_or(home, |at| folders[at]);
         let name = library.name.strip_prefix(boot::JAR_LIB).unwrap_or(&library.name);
-        context.add(layer, &format!("lib/{name}"), |to| {
-            let mut file = fs::File::create(to).map_err(|error| Problem::io("write", to, &error))?;
-            archive.copy(library, &mut file)
-        })?;
+        let path = format!("lib/{name}");
+        match archive.stored(library)? {
+            Some(source) => context.borrow(layer, &path, source, library.size)?,
+            None => context.add(layer, &path, |to| {
+                let mut file = fs::File::create(to).map_err(|error| Problem::io("write", to, &error))?;
+                archive.copy(library, &mut file)
+            })?,
+        }
     }
     let manifest = thin_manifest(application, artifact::read_manifest(&mut archive)?, &names);
     let entries = thin_entries(&archive);
@@ -175,9 +180,8 @@ fn plain_jar(application: &Application, entries: &[String], context: &mut Contex
             true => layers[0],
             false => layers[2],
         };
-        context.add(layer, &file.name, |to| {
-            fs::copy(&file.source, to).map(|_| ()).map_err(|error| Problem::io("copy", &file.source, &error))
-        })?;
+        let size = fs::metadata(&file.source).map_err(|error| Problem::io("read", &file.source, &error))?.len();
+        context.borrow(layer, &file.name, Source::File(file.source.clone()), size)?;
     }
     let mut archive = Archive::open(&application.path)?;
     let mut members: Vec<(String, Entry)> = archive.entries().iter().map(|entry| (entry.name.clone(), entry.clone())).collect();
@@ -198,6 +202,7 @@ fn plain_jar(application: &Application, entries: &[String], context: &mut Contex
 /// every builder.
 struct Context {
     dir: PathBuf,
+    borrowed: Borrowed,
     layers: Vec<StagedLayer>,
 }
 
@@ -211,7 +216,7 @@ impl Context {
             Err(_) => {}
         }
         make_dir(dir)?;
-        Ok(Context { dir: dir.to_path_buf(), layers: Vec::new() })
+        Ok(Context { dir: dir.to_path_buf(), borrowed: Borrowed::default(), layers: Vec::new() })
     }
 
     /// Adds a layer; a name that is no plain folder name is replaced (`layers.idx` is foreign text).
@@ -228,17 +233,37 @@ impl Context {
 
     /// Writes one file below WORKDIR; the first of a name wins, as on a class path.
     fn add(&mut self, layer: usize, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let folder = self.dir.join(&self.layers[layer].path).join(WORKDIR.trim_start_matches('/'));
-        let path = folder.join(name);
-        if path.exists() {
-            return Ok(());
-        }
-        make_dir(path.parent().unwrap_or(&folder))?;
+        let Some(inside) = self.room_for(layer, name)? else { return Ok(()) };
+        let path = self.dir.join(inside);
         write(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(|error| Problem::io("write", &path, &error))?;
-        self.layers[layer].files += 1;
-        self.layers[layer].bytes += fs::metadata(&path).map_err(|error| Problem::io("read", &path, &error))?.len();
+        let size = fs::metadata(&path).map_err(|error| Problem::io("read", &path, &error))?.len();
+        self.count(layer, size);
         Ok(())
+    }
+
+    /// Like [`Context::add`], but leaves the file's bytes where they are.
+    fn borrow(&mut self, layer: usize, name: &str, source: Source, size: u64) -> Result<()> {
+        let Some(inside) = self.room_for(layer, name)? else { return Ok(()) };
+        self.borrowed.insert(inside, source, size);
+        self.count(layer, size);
+        Ok(())
+    }
+
+    /// Makes the folder of a file below WORKDIR and says its path in the context; None when there is one of that name.
+    fn room_for(&self, layer: usize, name: &str) -> Result<Option<PathBuf>> {
+        let inside = self.layers[layer].path.join(WORKDIR.trim_start_matches('/')).join(name);
+        let path = self.dir.join(&inside);
+        if self.borrowed.contains(&inside) || path.exists() {
+            return Ok(None);
+        }
+        make_dir(path.parent().unwrap_or(&self.dir))?;
+        Ok(Some(inside))
+    }
+
+    fn count(&mut self, layer: usize, size: u64) {
+        self.layers[layer].files += 1;
+        self.layers[layer].bytes += size;
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     context::{Item, Place, clean},
     copy::{Target, find_in_files},
     evaluate::{Done, State},
+    source::Source,
     tree::{BaseState, Files, Kind, Node, Owner},
     unpack,
     users::Users,
@@ -52,7 +53,7 @@ impl Transferring<'_, '_> {
                 return Err(self.place.unsupported(Why::Remote(source)).hint("let another engine build it (image.engine)"));
             }
             for mut item in self.state.inputs.context.find(&source, &exclude, self.place)? {
-                if let [(below, Node { kind: Kind::File(path, _), .. })] = item.members.as_slice()
+                if let [(below, Node { kind: Kind::File(Source::File(path), _), .. })] = item.members.as_slice()
                     && below.is_empty()
                     && let Some(members) = unpack::unpack(path, self.state.inputs.scratch, self.place)?
                 {
@@ -101,7 +102,7 @@ impl Transferring<'_, '_> {
         for (path, node) in items.iter_mut().flat_map(|item| &mut item.members) {
             if let Some((at, size)) = packed(node) {
                 let file = unpacked.get(&at).ok_or_else(|| Problem::bug(format!("{path} was not taken out of its layer")))?;
-                node.kind = Kind::File(file.clone(), size);
+                node.kind = Kind::File(Source::File(file.clone()), size);
             }
         }
         Ok(())
@@ -138,7 +139,7 @@ impl Transferring<'_, '_> {
         let file = tempfile::Builder::new().prefix("document-").tempfile_in(scratch).map_err(failed)?;
         std::fs::write(file.path(), &content).map_err(failed)?;
         let (_, path) = file.keep().map_err(|error| failed(error.error))?;
-        let node = Node { kind: Kind::File(path, content.len() as u64), mode: 0o644, owner: Owner::default() };
+        let node = Node { kind: Kind::File(Source::File(path), content.len() as u64), mode: 0o644, owner: Owner::default() };
         Ok(Item { name: document.name.clone(), folder: false, unpacked: false, members: vec![(String::new(), node)] })
     }
 

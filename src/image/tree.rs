@@ -1,8 +1,8 @@
 //! Files of an image as a sorted map, what a stage holds of them, and what is known of the folders that every base has.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::base_files::BaseFiles;
+use super::{base_files::BaseFiles, source::Source};
 
 /// Path in the image without a leading slash → what is there. Sorted, so parents come before what is in them.
 pub(super) type Tree = BTreeMap<String, Node>;
@@ -19,7 +19,7 @@ pub(super) struct Node {
 pub(super) enum Kind {
     Folder,
     /// Where its content is, and how many bytes it has.
-    File(PathBuf, u64),
+    File(Source, u64),
     Link(String),
     /// A file of a base's layer that was not taken out of it yet: the layer's place, the entry's place in it, and its bytes.
     Packed {

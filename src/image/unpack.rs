@@ -9,6 +9,7 @@ use std::{
 use super::{
     context::{Place, clean},
     packing::{Compression, unpacked},
+    source::Source,
     tree::{Kind, Node, Owner},
 };
 use crate::domain::problem::{Code, Problem, Result};
@@ -101,7 +102,7 @@ impl Unpacking<'_> {
             .checked_sub(size)
             .ok_or_else(|| self.place.invalid(format!("{} unpacks to more than {MAX_UNPACKED} bytes", self.archive.display())))?;
         file.flush().map_err(failed)?;
-        Ok(Kind::File(path, size))
+        Ok(Kind::File(Source::File(path), size))
     }
 
     fn escape(&self, name: &str) -> Problem {

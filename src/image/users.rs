@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     context::{Place, read_text},
+    source::Source,
     tree::{BaseState, Files, Kind, Owner},
 };
 use crate::domain::problem::Result;
@@ -60,7 +61,7 @@ impl Users<'_> {
 
     fn read(&self, file: &str, place: Place<'_>) -> Result<Option<String>> {
         match (self.files.get(&self.files.resolve(file)).map(|node| &node.kind), &self.files.base) {
-            (Some(Kind::File(path, _)), _) => read_text(path).map(Some),
+            (Some(Kind::File(Source::File(path), _)), _) => read_text(path).map(Some),
             (Some(Kind::Packed { layer, entry, .. }), BaseState::Known(base)) => {
                 let unpacked = base.unpack(&BTreeSet::from([(*layer, *entry)]), self.scratch)?;
                 unpacked.values().next().map(|path| read_text(path)).transpose()

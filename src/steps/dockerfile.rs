@@ -19,7 +19,7 @@ use crate::{
         step::Step,
         units::format_bytes,
     },
-    image::{self, Recipe},
+    image::{self, Borrowed, Recipe},
     plan::Plan,
 };
 
@@ -29,6 +29,8 @@ const CONTEXT_FOLDER: &str = "context";
 /// A context that an image can be built of.
 pub(super) struct Context {
     pub dir: PathBuf,
+    /// Files of it that lie elsewhere.
+    pub borrowed: Borrowed,
     pub dockerfile: PathBuf,
     pub roles: BTreeMap<PathBuf, LayerRole>,
     /// It was staged by us and is removed after the build.
@@ -44,6 +46,7 @@ pub(super) async fn run(run: &Run, built: &Built, job: Job) -> Result<Context> {
         let text = fs::read_to_string(&done.value.dockerfile).map_err(|error| Problem::io("read", &done.value.dockerfile, &error))?;
         run.attach(|attachments| attachments.dockerfile = Some(text));
         if job == Job::Dockerfile {
+            done.value.borrowed.copy_into(&done.value.dir)?;
             run.events.note(format!("docker build {}", done.value.dir.display()));
         }
         Ok(done)
@@ -62,7 +65,7 @@ fn own_context(run: &Run, dockerfile: &str) -> Result<Done<Context>> {
     if !dir.is_dir() {
         return Err(Problem::new(Code::FileUnreadable, format!("image.context: {} is no folder", dir.display())));
     }
-    let context = Context { dir, dockerfile: path, roles: BTreeMap::new(), generated: false };
+    let context = Context { dir, borrowed: Borrowed::default(), dockerfile: path, roles: BTreeMap::new(), generated: false };
     Ok(Done::new(context, format!("the project's own {dockerfile}")))
 }
 
@@ -74,7 +77,7 @@ fn staged_context(run: &Run, built: &Built) -> Result<Done<Context>> {
     let layers: Vec<_> = staged.layers.iter().map(|layer| format!("{} {}", layer.path.display(), format_bytes(layer.bytes))).collect();
     let summary = format!("FROM {}, layers: {}", recipe.base, layers.join(", "));
     let roles = staged.layers.into_iter().map(|layer| (layer.path, layer.role)).collect();
-    Ok(Done::new(Context { dir: staged.dir, dockerfile: staged.dockerfile, roles, generated: true }, summary))
+    Ok(Done::new(Context { dir: staged.dir, borrowed: staged.borrowed, dockerfile: staged.dockerfile, roles, generated: true }, summary))
 }
 
 /// What the generated Dockerfile says beside the files.

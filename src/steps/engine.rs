@@ -56,6 +56,7 @@ async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) ->
         let text = format!("image.base_registry is not known to {}: it pulls base images by its own rules", found.engine.name());
         run.events.warning(text, "set the mirror in the engine's own configuration (registry-mirrors)");
     }
+    build.borrowed.copy_into(&build.context)?;
     let image = engines::build(&found, build, &machine, &run.registry, &run.events).await?;
     run.events.note(format!("what {} builds is not reproducible: the same commit may give another digest", found.engine.name()));
     Ok(image)

@@ -133,6 +133,7 @@ fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build
     let version = plan.target.tag.clone().unwrap_or_default();
     Ok(image::Build {
         context: context.dir.clone(),
+        borrowed: context.borrowed.clone(),
         dockerfile: context.dockerfile.clone(),
         generated: context.generated,
         roles: context.roles.clone(),

@@ -9,6 +9,7 @@ use shipway::{
     domain::{
         digest::Digest,
         event::{Events, LayerRole},
+        problem::Code,
         reference::ImageReference,
     },
     image::{self, Build},
@@ -272,15 +273,22 @@ fn a_staged_boot_jar_becomes_layers_with_roles() {
     let base = push_base(OCI, &["linux/amd64"]);
     let staged = image::stage(&application, &image::Recipe { base: base.into(), ..recipe() }, &dir.path().join("context")).unwrap();
     let roles = staged.layers.iter().map(|layer| (layer.path.clone(), layer.role)).collect();
-    let image = built(&Build {
-        context: staged.dir,
+    let build = Build {
+        context: staged.dir.clone(),
+        borrowed: staged.borrowed.clone(),
         dockerfile: staged.dockerfile,
         generated: true,
         roles,
         platforms: vec![],
         ..build_in(dir.path())
-    })
-    .unwrap();
+    };
+    let image = built(&build).unwrap();
+    let libraries = staged.dir.join("dependencies/app/lib");
+    assert_eq!(fs::read_dir(&libraries).unwrap().count(), 0, "they are read where they are");
+    staged.borrowed.copy_into(&staged.dir).unwrap();
+    assert_eq!(fs::read_dir(&libraries).unwrap().count(), 2);
+    let copied = built(&Build { borrowed: image::Borrowed::default(), ..build }).unwrap();
+    assert_eq!(copied.manifests.last().unwrap().digest, image.manifests.last().unwrap().digest);
     let found: Vec<LayerRole> = image.blobs.iter().map(|blob| blob.role).collect();
     assert_eq!(
         found,
@@ -299,4 +307,30 @@ fn a_staged_boot_jar_becomes_layers_with_roles() {
         .map(|entry| (entry.path().unwrap().display().to_string(), entry.header().uid().unwrap()))
         .collect();
     assert_eq!(owners, [("app/".to_string(), 10001), ("app/app.jar".to_string(), 10001)]);
+}
+
+#[test]
+fn a_library_that_is_damaged_in_its_jar_is_found_while_it_is_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = boot_jar(&dir.path().join("app.jar"), 2020);
+    let application = image::inspect(&path).unwrap();
+    let base = push_base(OCI, &["linux/amd64"]);
+    let staged = image::stage(&application, &image::Recipe { base: base.into(), ..recipe() }, &dir.path().join("context")).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(11).position(|window| window == b".jaractuato").unwrap();
+    bytes[at + 4] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let build = Build {
+        context: staged.dir,
+        borrowed: staged.borrowed,
+        dockerfile: staged.dockerfile,
+        generated: true,
+        platforms: vec![],
+        ..build_in(dir.path())
+    };
+    let problem = built(&build).unwrap_err();
+    assert_eq!(problem.code, Code::ArtifactInvalid, "{}", problem.message);
+    assert!(problem.message.contains("app.jar") && problem.message.contains("spring-boot-actuator-3.4.1.jar"), "{}", problem.message);
+    let copied = build.borrowed.copy_into(&build.context).unwrap_err();
+    assert_eq!((copied.code, copied.message), (problem.code, problem.message));
 }

@@ -26,6 +26,7 @@ pub fn client() -> Client {
 pub fn build_in(dir: &Path) -> Build {
     Build {
         context: dir.join("context"),
+        borrowed: image::Borrowed::default(),
         dockerfile: dir.join("context/Dockerfile"),
         generated: false,
         roles: BTreeMap::new(),

@@ -11,7 +11,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 use super::{
     class,
     dockerfile::{build_in, built, write_context},
-    jar_bytes, recipe, staged,
+    jar_bytes, recipe, staged, whole,
 };
 use crate::support::small_disk::SmallDisk;
 
@@ -71,7 +71,7 @@ fn stage_problem(dir: &Path, bytes: &[u8]) -> shipway::domain::problem::Problem 
     let path = dir.join("liar.jar");
     fs::write(&path, bytes).unwrap();
     match image::inspect(&path) {
-        Ok(application) => image::stage(&application, &recipe(), &dir.join("context")).unwrap_err(),
+        Ok(application) => whole(&application, &recipe(), &dir.join("context")).unwrap_err(),
         Err(problem) => problem,
     }
 }
@@ -123,6 +123,6 @@ fn a_disk_that_is_full_of_our_layers_is_told_as_one() {
     // The context that a jar is taken apart into.
     let path = dir.path().join("app.jar");
     fs::write(&path, jar_bytes(&[MANIFEST, ("a/B.class", &class(17)), ("digits", digits.as_bytes())], 2020)).unwrap();
-    let problem = image::stage(&image::inspect(&path).unwrap(), &recipe(), &small.path().join("context")).unwrap_err();
+    let problem = whole(&image::inspect(&path).unwrap(), &recipe(), &small.path().join("context")).unwrap_err();
     assert_eq!((problem.code, problem.exit_code()), (Code::DiskFull, 20), "{}", problem.message);
 }

@@ -11,7 +11,7 @@ use shipway::{
     image::{self, Form, Staged},
 };
 
-use super::{BOOT_MANIFEST, boot_jar, class, files, jar, jar_bytes, recipe, staged};
+use super::{BOOT_MANIFEST, boot_jar, class, files, jar, jar_bytes, recipe, staged, whole};
 
 #[test]
 fn a_boot_jar_is_understood() {
@@ -143,7 +143,7 @@ fn other_forms_of_archives() {
             (form, Ok(expected)) => assert_eq!(form, expected),
             (Form::NotRunnable { why }, Err(part)) => {
                 assert!(why.contains(part), "{why}");
-                let problem = image::stage(&application, &recipe(), &dir.path().join("context")).unwrap_err();
+                let problem = whole(&application, &recipe(), &dir.path().join("context")).unwrap_err();
                 assert_eq!(problem.code, Code::NotRunnable);
                 assert!(problem.hint.contains("image.dockerfile"));
             }
@@ -216,7 +216,7 @@ fn a_broken_entry_is_found_when_it_is_unpacked() {
     let at = at + 1 + bytes[at + 1..].windows(11).position(|window| window == b".jaractuato").map_or(0, |more| more + 4);
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let problem = image::stage(&application, &recipe(), &dir.path().join("context")).unwrap_err();
+    let problem = whole(&application, &recipe(), &dir.path().join("context")).unwrap_err();
     assert_eq!(problem.code, Code::ArtifactInvalid);
     assert!(problem.message.contains("spring-boot-actuator-3.4.1.jar"), "{}", problem.message);
 }
@@ -308,7 +308,7 @@ proptest::proptest! {
         }
         fs::write(&path, bytes).unwrap();
         if let Ok(application) = image::inspect(&path) {
-            let _ = image::stage(&application, &recipe(), &dir.path().join("context"));
+            let _ = whole(&application, &recipe(), &dir.path().join("context"));
         }
         let beside: Vec<String> = files(dir.path()).into_iter().filter(|file| !file.starts_with("context/") && file != "jar/app.jar").collect();
         proptest::prop_assert_eq!(beside, Vec::<String>::new());

@@ -19,7 +19,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shipway::image::{self, Application, Recipe, Staged};
+use shipway::{
+    domain::problem::Problem,
+    image::{self, Application, Recipe, Staged},
+};
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 /// Writes a jar; nested jars are stored, as Spring Boot does.
@@ -57,7 +60,14 @@ fn recipe() -> Recipe {
 }
 
 fn staged(application: &Application, dir: &Path) -> Staged {
-    image::stage(application, &recipe(), dir).unwrap()
+    whole(application, &recipe(), dir).unwrap()
+}
+
+/// A staged context with all that belongs to it.
+fn whole(application: &Application, recipe: &Recipe, dir: &Path) -> Result<Staged, Problem> {
+    let staged = image::stage(application, recipe, dir)?;
+    staged.borrowed.copy_into(&staged.dir)?;
+    Ok(staged)
 }
 
 /// Every file of a folder, relative, sorted.

@@ -14,7 +14,7 @@ use shipway::{
 use super::{
     build::push,
     dockerfile::{build_in, built, client},
-    files, recipe,
+    files, recipe, whole,
 };
 use crate::support::{block_on, fixture, lab::lab};
 
@@ -25,7 +25,7 @@ fn inspected(fixture_name: &str) -> Application {
 fn staged(application: &Application, dir: &Path) -> Staged {
     let base = lab().base(17).parse().unwrap();
     let env = [("LANG".to_string(), "C.UTF-8".to_string())].into();
-    image::stage(application, &Recipe { base, args: vec![], env, ..recipe() }, &dir.join("context")).unwrap()
+    whole(application, &Recipe { base, args: vec![], env, ..recipe() }, &dir.join("context")).unwrap()
 }
 
 fn roles(staged: &Staged) -> Vec<LayerRole> {
@@ -162,7 +162,7 @@ fn other_fixtures_are_staged() {
     assert_eq!(roles(&staged_multi), [LayerRole::Dependencies, LayerRole::Application]);
     assert!(files(&staged_multi.dir.join("application/app/lib")).iter().any(|file| file.starts_with("customer-rules")));
     for name in ["library", "war"] {
-        let problem = image::stage(&inspected(name), &recipe(), &dir.path().join("context")).unwrap_err();
+        let problem = whole(&inspected(name), &recipe(), &dir.path().join("context")).unwrap_err();
         assert_eq!(problem.code, Code::NotRunnable, "{name}");
         assert!(format!("{} {}", problem.message, problem.hint).contains("image.dockerfile"), "{name}");
     }
