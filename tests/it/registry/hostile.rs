@@ -116,10 +116,11 @@ fn empty_manifest(config: &Blob) -> Manifest {
 fn a_registry_that_is_killed_and_started_again_gets_the_whole_image() {
     let registry = Arc::new(Mutex::new(Registry::start()));
     let fake = Fake::start(registry.lock().unwrap().port);
-    let killed = registry.clone();
-    fake.rule("PUT", "/blobs/uploads/", 1, Act::Do(Arc::new(move || killed.lock().unwrap().restart())));
-    let killed = registry.clone();
-    fake.rule("PUT", "/manifests/", 1, Act::Do(Arc::new(move || killed.lock().unwrap().restart())));
+    // The fake's threads outlive the test, and must not keep the registry from ending with it.
+    let killed = Arc::downgrade(&registry);
+    let restart: Arc<dyn Fn() + Send + Sync> = Arc::new(move || killed.upgrade().unwrap().lock().unwrap().restart());
+    fake.rule("PUT", "/blobs/uploads/", 1, Act::Do(restart.clone()));
+    fake.rule("PUT", "/manifests/", 1, Act::Do(restart));
     let client = client(vec![]);
     let image = image(&fake.image("trade/app:1"), vec![blob(content(1, 3 << 20)), blob(content(2, 3 << 20))]);
     let pushed = push(&client, &image).unwrap();
