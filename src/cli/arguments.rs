@@ -172,6 +172,14 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Configuration files that are pushed on their own, for one environment: versioned, with author and reason, each push whole or not at all.
+    ///
+    /// They are kept in ConfigMaps (Secrets with kubernetes.config.secret) of kubernetes.namespace, beside those of the releases. The files
+    /// that a release brings along (kubernetes.config) are published and rolled back with it, and have nothing to do with these.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
     /// Run a command while holding a lock of the cluster: nobody else holds a lock of that name meanwhile.
     ///
     /// The exit code is the command's. When the lock is lost, the command is ended with all that it started before another can have the
@@ -281,6 +289,48 @@ impl Init {
     }
 }
 
+/// What is done with pushed configurations.
+#[derive(Subcommand)]
+pub(super) enum ConfigAction {
+    /// Make these files the current version.
+    Push {
+        /// File or folder in the checkout [default: kubernetes.config.from].
+        folder: Option<String>,
+        /// Why; for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Write the files of a version into a folder, which is replaced as a whole.
+    Pull {
+        /// The folder; it must be new, empty, or written by a pull before.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+        /// Another version than the current one.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<u64>,
+    },
+    /// What a push would change.
+    Diff {
+        /// File or folder in the checkout [default: kubernetes.config.from].
+        folder: Option<String>,
+    },
+    /// The versions: when, who, why. kubernetes.history says how many are kept.
+    History {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an earlier version the current one again, as a new version.
+    Rollback {
+        /// The version [default: the last one with other files].
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+        /// Why; for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
 /// Reference documents that are generated from the code's own tables.
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum Document {
@@ -320,6 +370,9 @@ impl Arguments {
             Some(Command::Scale { number, reset }) => {
                 flag("scale.to", number.map(|number| number.to_string()));
                 flag("scale.reset", reset.then(|| "true".to_string()));
+            }
+            Some(Command::Config { action: ConfigAction::Push { folder, .. } | ConfigAction::Diff { folder } }) => {
+                flag("kubernetes.config.from", folder.clone());
             }
             Some(Command::Lock { wait, .. }) => flag("lock.wait", wait.clone()),
             Some(Command::Remove { namespace }) => flag("remove.namespace", namespace.then(|| "true".to_string())),

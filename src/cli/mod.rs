@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod config;
 mod doctor;
 mod documents;
 mod history;
@@ -75,6 +76,7 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::History { json }) => history::run(input, json).await,
         Some(Command::Logs { .. }) => logs::run(input).await,
         Some(Command::Unstick { .. }) => unstick::run(input).await,
+        Some(Command::Config { action }) => config::run(action, input).await,
         Some(Command::Lock { name, command, .. }) => hold::run(Kind::Lock, &name, command, input).await,
         Some(Command::Lead { name, http: Some(address), .. }) => hold::serve(&name, &address, input).await,
         Some(Command::Lead { name, command, .. }) => hold::run(Kind::Lead, &name, command, input).await,

@@ -29,6 +29,9 @@ pub const VOLUME: &str = "config";
 /// Says what an object of ours is for; records of releases have it, too.
 pub const KIND: &str = "shipway.dev/config";
 
+/// Annotation with the paths of those files whose key is another, as JSON.
+const PATHS: &str = "shipway.dev/paths";
+
 /// The files of one release: their paths below the mount, and what is in them.
 #[derive(Clone, PartialEq)]
 pub struct Config {
@@ -89,6 +92,38 @@ impl Config {
         self.files.keys().map(String::as_str)
     }
 
+    /// Paths and contents, in order.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(path, content)| (path.as_str(), content.as_slice()))
+    }
+
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
+    }
+
+    /// The files that an object holds. Fails with `config-invalid` when their paths are none that could have been taken.
+    pub fn of_map(map: &ConfigMap) -> Result<Self> {
+        let text = map.data.iter().flatten().map(|(key, content)| (key.clone(), content.clone().into_bytes()));
+        let binary = map.binary_data.iter().flatten().map(|(key, content)| (key.clone(), content.0.clone()));
+        Config::of(&map.metadata, false, text.chain(binary))
+    }
+
+    /// As [`Config::of_map`].
+    pub fn of_secret(secret: &Secret) -> Result<Self> {
+        Config::of(&secret.metadata, true, secret.data.iter().flatten().map(|(key, content)| (key.clone(), content.0.clone())))
+    }
+
+    fn of(metadata: &ObjectMeta, secret: bool, entries: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self> {
+        let from = metadata.name.as_deref().unwrap_or_default();
+        let paths = metadata.annotations.as_ref().and_then(|annotations| annotations.get(PATHS));
+        let paths: BTreeMap<String, String> = match paths.map(|text| serde_json::from_str(text)).transpose() {
+            Ok(paths) => paths.unwrap_or_default(),
+            Err(error) => return Err(invalid(format!("the paths of {from} cannot be read: {error}")).hint("push the configuration again")),
+        };
+        let files = entries.map(|(key, content)| (paths.get(&key).cloned().unwrap_or(key), content)).collect();
+        Config::new(from, "", secret, files)
+    }
+
     /// Which object of the application of this name holds these files.
     pub fn reference(&self, application: &str) -> ConfigReference {
         let hash = self.hash();
@@ -97,7 +132,11 @@ impl Config {
 
     /// The object; it can never change, so that no pod sees other files than its release had.
     pub fn object(&self, application: &str) -> ConfigObject {
-        let metadata = metadata(application, self.reference(application).name);
+        let mut metadata = metadata(application, self.reference(application).name);
+        let odd: BTreeMap<String, &String> = self.files.keys().map(|path| (key(path), path)).filter(|(key, path)| key != *path).collect();
+        if !odd.is_empty() {
+            metadata.annotations.get_or_insert_default().insert(PATHS.to_string(), serde_json::json!(odd).to_string());
+        }
         let entry = |(path, content): (&String, &Vec<u8>)| (key(path), content.clone());
         let (text, binary): (BTreeMap<_, _>, BTreeMap<_, _>) = self.files.iter().map(entry).partition(|(_, content)| is_text(content));
         let bytes = |part: BTreeMap<String, Vec<u8>>| part.into_iter().map(|(key, content)| (key, ByteString(content)));
@@ -161,6 +200,17 @@ fn metadata(application: &str, name: String) -> ObjectMeta {
         name: Some(name),
         labels: Some(labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect()),
         ..ObjectMeta::default()
+    }
+}
+
+/// A file's content for people; of one that is no text only how long it is.
+pub fn text_of(content: &[u8]) -> String {
+    match is_text(content) {
+        true => String::from_utf8_lossy(content).into_owned(),
+        false => {
+            let digest = Digest::from_sha256(&Sha256::digest(content));
+            format!("({} bytes that are no text, sha256 {})\n", content.len(), &digest.hex()[..DIGITS])
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod manifests;
 pub mod preflight;
 pub mod problem;
 pub mod project;
+pub mod pushed;
 pub mod redact;
 pub mod reference;
 pub mod release;

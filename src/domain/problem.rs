@@ -151,7 +151,7 @@ codes! {
     NotOurs "not-ours" User "an object of that name was not made by Shipway" "choose another kubernetes.name, or set kubernetes.adopt";
     ConfigInvalid "config-invalid" User "configuration files cannot be mounted into the pods" "change what the message names below kubernetes.config.from";
     ConfigTooLarge "config-too-large" User "the configuration files do not fit into one ConfigMap" "put what is large into the image, or mount a volume of your own; 1 MiB is Kubernetes' limit";
-    ConfigMissing "config-missing" User "the configuration of a recorded revision is no longer in the cluster" "publish that commit again: it brings its configuration along";
+    ConfigMissing "config-missing" User "the configuration of a recorded revision, or a pushed one, is not in the cluster" "publish that commit again, which brings its configuration along, or push it again";
     LockHeld "lock-held" Busy "another run publishes this application, or holds the lock that is wanted" "wait for it, or raise lock.wait";
     LockLost "lock-lost" Rollout "a lock was taken over while we worked, or could not be renewed" "look at what runs, then publish again";
     Superseded "superseded" Busy "a newer pipeline has published already" "nothing: the newer one counts";

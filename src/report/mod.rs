@@ -32,7 +32,9 @@ pub use model::{
 pub use recorder::{Draft, Recorder};
 pub use reference::{exit_codes as exit_codes_reference, explain, problems as problems_reference, slugs};
 pub use schema::{reference as report_reference, schema as report_schema};
-pub use view::{FileRow, LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, doctor, history, init, log_row, plan, status, stuck};
+pub use view::{
+    FileRow, LogRow, ObjectDiff, PlanView, StuckRow, check, diffs, doctor, history, init, log_row, plan, pushed, status, stuck,
+};
 
 use crate::domain::event::Events;
 pub use crate::domain::units::format_bytes as bytes;

@@ -17,6 +17,7 @@ mod logs;
 mod origin;
 mod preview;
 mod publish;
+mod pushed;
 mod rebase;
 mod rollback;
 mod run;
@@ -33,6 +34,7 @@ pub use self::{
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},
+    pushed::{config_center, config_files, place, pushing, write_config},
     run::{Done, Run, cancelled},
     tell::Teller,
 };

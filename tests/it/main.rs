@@ -16,6 +16,7 @@ mod maven;
 mod package;
 mod process;
 mod publish;
+mod pushed;
 mod registry;
 mod report;
 mod run;

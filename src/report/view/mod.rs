@@ -7,6 +7,7 @@ mod history;
 mod init;
 mod logs;
 mod plan;
+mod pushed;
 mod status;
 mod stuck;
 pub(in crate::report) mod table;
@@ -19,6 +20,7 @@ pub use self::{
     init::{FileRow, init},
     logs::{LogRow, log_row},
     plan::{PlanView, plan},
+    pushed::pushed,
     status::status,
     stuck::{StuckRow, stuck},
 };

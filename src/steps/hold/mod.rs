@@ -17,6 +17,7 @@ pub use self::{
 use super::errand::cluster_for;
 use crate::{
     center::{Center, Wanted},
+    cluster::Cluster,
     domain::{
         claim::{Claim, Kind, Timing},
         problem::{Code, Problem, Result},
@@ -26,15 +27,16 @@ use crate::{
 
 /// Who keeps claims, as the settings name it.
 pub async fn center(plan: &Plan, command: &str) -> Result<Center> {
+    Ok(Center::Kubernetes(Box::new(central_cluster(plan, command).await?)))
+}
+
+/// The cluster, where the centre is that; with two centres, two could hold the same claim.
+pub(super) async fn central_cluster(plan: &Plan, command: &str) -> Result<Cluster> {
     if plan.settings.center.url.expose() != "kubernetes" {
-        // with two centres, two could hold the same claim
-        return Err(Problem::new(
-            Code::SettingInvalid,
-            format!("center.url: {command} works on the cluster's Leases alone in this version"),
-        )
-        .hint("remove center.url"));
+        let message = format!("center.url: {command} works on the cluster alone in this version");
+        return Err(Problem::new(Code::SettingInvalid, message).hint("remove center.url"));
     }
-    Ok(Center::Kubernetes(Box::new(cluster_for(plan, command).await?)))
+    cluster_for(plan, command).await
 }
 
 /// A lock is waited for as long as `lock.wait` says, the lead for ever.

@@ -91,7 +91,7 @@ fn what_cannot_be_started_takes_no_lock() {
     site.shipway("ada").args(["lock", "nightly"]).run().expect_code(2).expect_text(&["CMD"]);
     let elsewhere = site.shipway("ada").args(["lock", "nightly", "--", "touch", "never"]);
     let elsewhere = elsewhere.env("SHIPWAY_CENTER_URL", "zookeeper://zookeeper.example.test:2181").run().expect_code(2);
-    elsewhere.expect_text(&["center.url: lock works on the cluster's Leases alone in this version"]);
+    elsewhere.expect_text(&["center.url: lock works on the cluster alone in this version"]);
     assert!(site.lease("shipway-lock.nightly").is_none() && !site.path("never").exists());
 }
 

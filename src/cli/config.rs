@@ -1,0 +1,96 @@
+//! `config push|pull|diff|history|rollback`: configurations that are pushed on their own.
+
+use super::{arguments::ConfigAction, print, session::Session};
+use crate::{
+    cluster::Cluster,
+    domain::{
+        config::{Config, text_of},
+        problem::{Code, Result},
+    },
+    plan::Plan,
+    report::{self, ObjectDiff},
+    settings::Input,
+    steps,
+};
+
+pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
+    let mut session = Session::start(input, "config")?;
+    session.listen()?;
+    let plan = session.plan(false, false).await?;
+    let cluster = steps::config_center(&plan).await?;
+    let text = match action {
+        ConfigAction::Push { reason, .. } => push(&session, &plan, &cluster, reason).await?,
+        ConfigAction::Pull { to, version } => {
+            let (version, config) = cluster.pull_config(&steps::place(&plan), version).await?;
+            let to = plan.facts.work_dir.join(to);
+            match steps::write_config(&config, &version, &to)? {
+                true => format!("version {} is in {}, {}\n", version.version, to.display(), files(version.files)),
+                false => format!("{} has version {} already\n", to.display(), version.version),
+            }
+        }
+        ConfigAction::Diff { .. } => diff(&session, &plan, &cluster).await?,
+        ConfigAction::History { json } => {
+            let place = steps::place(&plan);
+            let versions = cluster.pushed(&place).await?;
+            match json {
+                true => print::json(&versions)?,
+                false => report::pushed(&place, &versions, &print::style(&session.loaded)),
+            }
+        }
+        ConfigAction::Rollback { to, reason } => {
+            let pushing = steps::pushing(&plan, reason);
+            let version = cluster.rollback_config(&pushing, to, &session.events, &session.cancel).await?;
+            let restored = version.restores.unwrap_or_default();
+            format!("version {} of the configuration of {} puts back version {restored}\n", version.version, pushing.place.words())
+        }
+    };
+    print::text(&session.redactor.redact(&text));
+    Ok(0)
+}
+
+async fn push(session: &Session, plan: &Plan, cluster: &Cluster, reason: Option<String>) -> Result<String> {
+    let config = steps::config_files(plan)?;
+    let pushing = steps::pushing(plan, reason);
+    let (version, changed) = cluster.push_config(&pushing, &config, &session.events, &session.cancel).await?;
+    let (number, words, files) = (version.version, pushing.place.words(), files(version.files));
+    Ok(match changed {
+        true => format!("version {number} of the configuration of {words} is pushed, {files}\n"),
+        false => format!("version {number} of the configuration of {words} has these files already\n"),
+    })
+}
+
+/// The files as they are pushed, beside those that would be.
+async fn diff(session: &Session, plan: &Plan, cluster: &Cluster) -> Result<String> {
+    let wanted = steps::config_files(plan)?;
+    let pushed = match cluster.pull_config(&steps::place(plan), None).await {
+        Ok((_, config)) => Some(config),
+        Err(problem) if problem.code == Code::ConfigMissing && cluster.pushed(&steps::place(plan)).await?.current().is_none() => None,
+        Err(problem) => return Err(problem),
+    };
+    let diffs = differences(pushed.as_ref(), &wanted);
+    Ok(match diffs.is_empty() {
+        true => "the files are those of the current version\n".to_string(),
+        false => report::diffs(&diffs, &print::style(&session.loaded)),
+    })
+}
+
+fn differences(pushed: Option<&Config>, wanted: &Config) -> Vec<ObjectDiff> {
+    let secret = wanted.secret || pushed.is_some_and(|pushed| pushed.secret);
+    let shown = |content: &[u8], side: &str| if secret { format!("(secret, {side})\n") } else { text_of(content) };
+    let mut paths: Vec<&str> = wanted.paths().chain(pushed.into_iter().flat_map(Config::paths)).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let one = |path: &str| {
+        let (before, after) = (pushed.and_then(|pushed| pushed.file(path)), wanted.file(path));
+        let [before, after] = match before == after {
+            true => return None,
+            false => [before.map(|content| shown(content, "before")), after.map(|content| shown(content, "after"))],
+        };
+        Some(ObjectDiff { object: path.to_string(), before, after })
+    };
+    paths.into_iter().filter_map(one).collect()
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_string() } else { format!("{count} files") }
+}

@@ -1,0 +1,144 @@
+//! Configurations that are pushed on their own, beside releases: every version of an application's files for one environment, who pushed it
+//! and why. The list of versions is one object, and its last one counts, so that a reader sees a push as a whole or not at all.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    config::ConfigReference,
+    digest::Digest,
+    problem::{Code, Problem, Result},
+    reference::dns_label,
+};
+
+/// Whose configuration it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the application's Deployment.
+    pub application: String,
+    pub environment: Option<String>,
+}
+
+impl Place {
+    /// Names the objects that hold the files; the dot keeps them apart from those of releases, which go with their releases.
+    pub fn owner(&self) -> String {
+        format!("{}.pushed", self.application)
+    }
+
+    /// Name of the object that lists the versions, and of the lock under which they are changed.
+    pub fn head(&self) -> String {
+        match &self.environment {
+            None => self.owner(),
+            Some(environment) => format!("{}.{}", self.owner(), label(environment)),
+        }
+    }
+
+    /// As people read it: `web (prod)`.
+    pub fn words(&self) -> String {
+        match &self.environment {
+            None => self.application.clone(),
+            Some(environment) => format!("{} ({environment})", self.application),
+        }
+    }
+
+    /// The problem of a change that did not know of the newest version.
+    pub fn changed_meanwhile(&self, newest: Option<&Version>) -> Problem {
+        let words = self.words();
+        let message = match newest {
+            Some(Version { version, author: Some(author), .. }) => {
+                format!("{author} made version {version} of the configuration of {words} meanwhile")
+            }
+            Some(Version { version, .. }) => format!("version {version} of the configuration of {words} was made meanwhile"),
+            None => format!("the configuration of {words} was changed by somebody else in the same moment"),
+        };
+        Problem::new(Code::LockHeld, message).hint("look at shipway config diff, then do it again")
+    }
+}
+
+/// A DNS label that no other environment has: `review/a` and `review-a` are two.
+fn label(environment: &str) -> String {
+    match dns_label(environment) {
+        Some(label) if label == environment => label,
+        other => {
+            let digest = Digest::from_sha256(&Sha256::digest(environment));
+            let label = other.unwrap_or_default();
+            format!("{}-{}", label.get(..40).unwrap_or(&label), &digest.hex()[..8]).trim_start_matches('-').to_string()
+        }
+    }
+}
+
+/// One version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub version: u64,
+    pub config: ConfigReference,
+    /// How many files.
+    pub files: usize,
+    /// RFC 3339.
+    pub time: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The version that a rollback put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
+}
+
+/// All versions that are kept, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    pub versions: Vec<Version>,
+}
+
+impl Versions {
+    /// The one that counts.
+    pub fn current(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// Fails with `lock-held` when a version came after those that were seen before.
+    pub fn check_since(&self, before: &Versions, place: &Place) -> Result<()> {
+        let number = |versions: &Versions| versions.current().map(|current| current.version);
+        if number(self) == number(before) { Ok(()) } else { Err(place.changed_meanwhile(self.current())) }
+    }
+
+    pub fn next(&self) -> u64 {
+        self.current().map_or(1, |current| current.version + 1)
+    }
+
+    /// The version of that number, else the current one. Fails with `config-missing` or `revision-unknown`.
+    pub fn find(&self, place: &Place, version: Option<u64>) -> Result<&Version> {
+        let nothing =
+            || Problem::new(Code::ConfigMissing, format!("no configuration of {} was pushed", place.words())).hint("shipway config push");
+        match version {
+            None => self.current().ok_or_else(nothing),
+            Some(_) if self.versions.is_empty() => Err(nothing()),
+            Some(wanted) => self.versions.iter().find(|version| version.version == wanted).ok_or_else(|| {
+                Problem::new(Code::RevisionUnknown, format!("there is no version {wanted} of the configuration of {}", place.words()))
+                    .hint("choose one that shipway config history lists")
+            }),
+        }
+    }
+
+    /// The last version before the current one that holds other files. Fails with `nothing-to-roll-back-to`.
+    pub fn before(&self, place: &Place) -> Result<&Version> {
+        let current = self.find(place, None)?;
+        self.versions.iter().rev().find(|version| version.config != current.config).ok_or_else(|| {
+            Problem::new(Code::NothingToRollBackTo, format!("there is no earlier configuration of {}", place.words()))
+                .hint("push a good one")
+        })
+    }
+
+    /// Forgets the oldest versions; gives the objects that no version has any more.
+    pub fn trim(&mut self, kept: usize) -> Vec<ConfigReference> {
+        let going: Vec<Version> = self.versions.drain(..self.versions.len().saturating_sub(kept)).collect();
+        let mut gone: Vec<ConfigReference> = Vec::new();
+        for config in going.into_iter().map(|version| version.config) {
+            if !gone.contains(&config) && !self.versions.iter().any(|version| version.config == config) {
+                gone.push(config);
+            }
+        }
+        gone
+    }
+}

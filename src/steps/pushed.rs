@@ -1,0 +1,122 @@
+//! Configurations that are pushed on their own: from files, and to files.
+
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{config, hold::central_cluster};
+use crate::{
+    cluster::{Cluster, Pushing},
+    domain::{
+        claim::Timing,
+        config::Config,
+        problem::{Code, Problem, Result},
+        pushed::{Place, Version},
+    },
+    plan::Plan,
+};
+
+/// Stands in a folder that a pull wrote, and says which version that is.
+const STAMP: &str = ".shipway-config.json";
+
+/// Where configurations are pushed to, as the settings name it.
+pub async fn config_center(plan: &Plan) -> Result<Cluster> {
+    central_cluster(plan, "config").await
+}
+
+/// Whose configuration the settings name.
+pub fn place(plan: &Plan) -> Place {
+    Place { application: plan.name.clone(), environment: plan.settings.environment.clone() }
+}
+
+/// Who pushes, and how.
+pub fn pushing(plan: &Plan, reason: Option<String>) -> Pushing {
+    let author = plan.ci.commit.author.clone().or_else(|| plan.host.user.clone());
+    Pushing {
+        place: place(plan),
+        author,
+        reason,
+        kept: plan.settings.kubernetes.history,
+        time: Timestamp::from_second(plan.facts.now).map(|now| now.to_string()).unwrap_or_default(),
+        holder: plan.holder(),
+        wait: plan.settings.lock.wait,
+        timing: Timing { ttl: plan.settings.lock.ttl },
+    }
+}
+
+/// The files of `kubernetes.config.from`.
+pub fn config_files(plan: &Plan) -> Result<Config> {
+    let missing = || {
+        Problem::new(Code::SettingMissing, "no configuration files are named")
+            .hint("name their folder: shipway config push FOLDER, or kubernetes.config.from")
+    };
+    config::read(plan)?.ok_or_else(missing)
+}
+
+/// Writes the files of a version, as a set: `to` is replaced as a whole, and only when a pull wrote it or it is empty. False: it has that
+/// version already.
+pub fn write_config(config: &Config, version: &Version, to: &Path) -> Result<bool> {
+    let failed = |error: io::Error| Problem::io("write", to, &error);
+    let stamp = serde_json::json!({"version": version.version, "hash": version.config.hash}).to_string();
+    match fs::read_to_string(to.join(STAMP)) {
+        Ok(found) if found == stamp => return Ok(false),
+        Ok(_) => {}
+        Err(_) if fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none()) => {}
+        Err(_) => {
+            let message = format!("{} holds files that no shipway config pull wrote", to.display());
+            return Err(Problem::new(Code::FileExists, message).hint("name a folder that is not there yet, or is empty"));
+        }
+    }
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed)?;
+    let fresh = tempfile::Builder::new().prefix(".shipway-config-").tempdir_in(parent).map_err(failed)?;
+    for (path, content) in config.files() {
+        let file = fresh.path().join(inside(path)?);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        write_one(&file, content, config.secret).map_err(failed)?;
+    }
+    write_one(&fresh.path().join(STAMP), stamp.as_bytes(), false).map_err(failed)?;
+    open_folder(fresh.path()).map_err(failed)?;
+    put(fresh.path(), to).map_err(failed)?;
+    Ok(true)
+}
+
+/// Whoever reads sees the old folder or the new one; the old one is left at `fresh`, to be removed.
+fn put(fresh: &Path, to: &Path) -> io::Result<()> {
+    if !to.exists() {
+        return fs::rename(fresh, to);
+    }
+    renameat_with(CWD, fresh, CWD, to, RenameFlags::EXCHANGE).map_err(|error| match error {
+        rustix::io::Errno::BUSY | rustix::io::Errno::XDEV => io::Error::other("it is a mount point; name a folder below it"),
+        other => other.into(),
+    })
+}
+
+/// A temporary folder is its owner's alone, which the application may not be.
+fn open_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+fn write_one(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mode = if secret { 0o600 } else { 0o644 };
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    io::Write::write_all(&mut file, content)?;
+    file.sync_all()
+}
+
+/// The paths come from the cluster: none may lead elsewhere.
+fn inside(path: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    match path.components().all(|part| matches!(part, Component::Normal(_))) && path != Path::new(STAMP) {
+        true => Ok(path),
+        false => Err(Problem::new(Code::ConfigInvalid, format!("the configuration names the file {:?}, which cannot be written", path))),
+    }
+}
