@@ -31,7 +31,7 @@ impl Past {
         Past { baseline: if ready { status.restart_count } else { 0 }, ..Past::default() }
     }
 
-    pub fn see(&mut self, status: &ContainerStatus, at: Duration) {
+    pub fn see(&mut self, image: &str, status: &ContainerStatus, at: Duration) {
         if self.restarts != status.restart_count {
             (self.restarts, self.running_since, self.unready_since) = (status.restart_count, None, None);
         }
@@ -39,14 +39,14 @@ impl Past {
         self.running_since = running.then(|| self.running_since.unwrap_or(at));
         let unready = status.started == Some(true) && !status.ready;
         self.unready_since = unready.then(|| self.unready_since.unwrap_or(at));
-        self.pulls.see(status, at);
+        self.pulls.see(image, status, at);
     }
 }
 
 /// The worst trouble of this container.
 pub(super) fn finding(pod: &WatchedPod, status: &ContainerStatus, events: &[&Event], budgets: &Budgets, at: Duration) -> Option<Finding> {
     let past = pod.containers.get(&status.name)?;
-    let image = container(&pod.pod, &status.name).and_then(|container| container.image.as_deref()).unwrap_or(&status.image);
+    let image = image(&pod.pod, status);
     let found = pulls::finding(pod.name(), image, status, &past.pulls, budgets, at)
         .or_else(|| configuration(pod, status))
         .or_else(|| ends::finding(pod, status, past.baseline, events, budgets))
@@ -69,6 +69,11 @@ pub(super) fn is_beginning(reason: &str) -> bool {
 pub(super) fn contains_any(text: &str, parts: &[&str]) -> bool {
     let text = text.to_lowercase();
     parts.iter().any(|part| text.contains(part))
+}
+
+/// The image that the pod names for a container; its status may name another spelling of it.
+pub(super) fn image<'a>(pod: &'a Pod, status: &'a ContainerStatus) -> &'a str {
+    container(pod, &status.name).and_then(|container| container.image.as_deref()).unwrap_or(&status.image)
 }
 
 pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {

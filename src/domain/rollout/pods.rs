@@ -52,7 +52,7 @@ impl WatchedPod {
         for status in statuses(&pod) {
             // a container that was up before we came may have restarted in its earlier life
             let past = self.containers.entry(status.name.clone()).or_insert_with(|| containers::Past::new(status, ready));
-            past.see(status, at);
+            past.see(containers::image(&pod, status), status, at);
         }
         self.unschedulable_since = unschedulable_condition(&pod).map(|_| self.unschedulable_since.unwrap_or(at));
         self.pod = pod;

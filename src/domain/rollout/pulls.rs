@@ -10,8 +10,10 @@ use super::{
 };
 use crate::domain::problem::Code;
 
-const DENIED: [&str; 9] = [
-    "401",
+const DENIED: [&str; 11] = [
+    "status code 401",
+    "status: 401",
+    "http 401",
     "403 forbidden",
     "unauthorized",
     "denied",
@@ -36,7 +38,7 @@ pub(super) struct Pulls {
 }
 
 impl Pulls {
-    pub fn see(&mut self, status: &ContainerStatus, at: Duration) {
+    pub fn see(&mut self, image: &str, status: &ContainerStatus, at: Duration) {
         let Some((reason, message)) = waiting(status).filter(|(reason, _)| is_pull(reason)) else {
             if status.state.as_ref().is_some_and(|state| state.running.is_some()) {
                 self.since = None;
@@ -51,7 +53,7 @@ impl Pulls {
         let failed = !is_back_off(reason);
         // the first failure may have turned into its back-off before it was seen
         let first = self.denied == 0;
-        if ((failed && !self.failing) || first) && contains_any(message, &DENIED) {
+        if ((failed && !self.failing) || first) && contains_any(&without_name(message, image), &DENIED) {
             self.denied += 1;
         }
         self.failing = failed;
@@ -63,19 +65,20 @@ pub(super) fn finding(pod: &str, image: &str, status: &ContainerStatus, pulls: &
     let (reason, _) = waiting(status).filter(|(reason, _)| is_pull(reason))?;
     let why = short(cause(&pulls.message, image));
     let since = pulls.since.unwrap_or(at);
+    let said = without_name(&pulls.message, image);
     let absent = |message: String| Finding::new(Code::ImageNotFound, message);
     Some(match reason {
         "InvalidImageName" => absent(format!("{image} is no valid image name: {why}")).hint("correct the name of the image").doomed(),
         "ErrImageNeverPull" => absent(format!("{image} is not on the node of pod {pod}, and must not be pulled")).doomed(),
-        _ if contains_any(&pulls.message, &OTHER_PLATFORM) => {
+        _ if contains_any(&said, &OTHER_PLATFORM) => {
             let hint = "build the image for the nodes' processors, too: image.platforms";
             absent(format!("{image} has no variant for the processor of the node of pod {pod}: {why}")).hint(hint).doomed()
         }
-        _ if contains_any(&pulls.message, &DENIED) => {
+        _ if contains_any(&said, &DENIED) => {
             let finding = Finding::new(Code::ImagePullDenied, format!("the registry does not let the node pull {image}: {why}"));
             if pulls.denied >= budgets.denied_pulls { finding.doomed() } else { finding.doomed_at(since + budgets.image_pull, at) }
         }
-        _ if contains_any(&pulls.message, &ABSENT) => absent(format!("the node cannot find image {image}: {why}")).doomed(),
+        _ if contains_any(&said, &ABSENT) => absent(format!("the node cannot find image {image}: {why}")).doomed(),
         _ => Finding::new(Code::ImagePullFailed, format!("the node cannot pull {image}: {why}")).doomed_at(since + budgets.image_pull, at),
     })
 }
@@ -95,6 +98,16 @@ fn is_pull(reason: &str) -> bool {
 
 fn is_back_off(reason: &str) -> bool {
     reason == "ImagePullBackOff"
+}
+
+/// What is said beside the image's name, which may itself hold any of the words (`denied-app`) and numbers (port 5401) that are looked for.
+fn without_name(message: &str, image: &str) -> String {
+    let (name, digest) = image.split_once('@').unwrap_or((image, ""));
+    let (host, path) = name.split_once('/').unwrap_or(("", name));
+    let (path, tag) = path.split_once(':').unwrap_or((path, ""));
+    let url = if tag.is_empty() { String::new() } else { format!("/manifests/{tag}") };
+    let names = [image, name, digest, &format!("{host}/{path}"), &format!("/v2/{path}"), &format!("repository:{path}"), &url, host];
+    names.iter().filter(|name| !name.is_empty()).fold(message.to_string(), |said, name| said.replace(name, "…"))
 }
 
 /// The innermost part of containerd's `failed to pull and unpack image "…": failed to resolve reference "…": …`.

@@ -19,6 +19,8 @@ const POD_SECURITY: &str = "set kubernetes.security: restricted, or relax the la
 
 /// The API server's words for a refusal that stays.
 const FOR_GOOD: [&str; 4] = ["is invalid", "is forbidden", "forbidden:", "denied the request"];
+/// Refusals in the same words that pass by themselves: admission that has just started, a quota whose use is not counted yet.
+const FOR_NOW: [&str; 2] = ["not yet ready to handle request", "status unknown for quota"];
 const HINTS: &[(&[&str], &str)] = &[
     (&["failed quota", "must specify"], "the quota asks for every resource that its sentence names: set it in kubernetes.resources"),
     (&["usage per Container"], "keep kubernetes.resources within the LimitRange of the namespace"),
@@ -82,7 +84,8 @@ fn refusal(
         Some(hint) => finding.hint(hint),
         None => finding,
     };
-    match FOR_GOOD.iter().any(|words| has(words)) {
+    let any = |sentences: &[&str]| sentences.iter().any(|words| has(words));
+    match any(&FOR_GOOD) && !any(&FOR_NOW) {
         true => finding.doomed(),
         false => finding.doomed_at(since + budgets.refused, at),
     }

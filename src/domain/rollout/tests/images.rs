@@ -28,6 +28,27 @@ fn a_denied_pull_is_fatal_at_the_second_sight() {
 }
 
 #[test]
+fn the_name_of_an_image_says_nothing_of_why_it_cannot_be_pulled() {
+    let image = "registry.test:5401/trade/denied-app:1@sha256:4010000000000000000000000000000000000000000000000000000000000401";
+    let spec = SPEC.replace("registry.test/web@sha256:1", image);
+    assert_ne!(spec, SPEC);
+    let digest = image.split_once('@').unwrap().1;
+    let seen = |why: &str, at: u64| {
+        let sentence = format!(
+            "failed to pull and unpack image \"{image}\": failed to do request: Head \"https://registry.test:5401/v2/trade/denied-app/manifests/{digest}\": {why}"
+        );
+        let mut rollout = pods("{}", &[]);
+        rollout.see_pod(pod("a", "n", &spec, &waiting("ErrImagePull", &sentence, 0, "")), secs(1));
+        doomed(&rollout, at).map(|finding| finding.code)
+    };
+    assert_eq!(
+        (seen("dial tcp 10.0.0.1:5401: i/o timeout", 60), seen("dial tcp 10.0.0.1:5401: i/o timeout", 61)),
+        (None, Some(Code::ImagePullFailed))
+    );
+    assert_eq!(seen("unexpected status: 401 Unauthorized", 61), Some(Code::ImagePullDenied));
+}
+
+#[test]
 fn another_failing_pull_has_a_minute() {
     let rollout = pods(&waiting("ErrImagePull", "dial tcp: i/o timeout", 0, ""), &[5]);
     assert_eq!(doomed(&rollout, 64), None);

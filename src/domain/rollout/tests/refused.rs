@@ -27,6 +27,17 @@ fn pods_that_the_cluster_refuses() {
 }
 
 #[test]
+fn a_refusal_that_passes_by_itself_has_its_time() {
+    for message in [
+        "pods \"web-1\" is forbidden: not yet ready to handle request",
+        "pods \"web-1\" is forbidden: status unknown for quota: small, resources: pods",
+    ] {
+        let passing = rollout(&refused(message));
+        assert_eq!((doomed(&passing, 59), doomed(&passing, 60).map(|finding| finding.code)), (None, Some(Code::PodRejected)), "{message}");
+    }
+}
+
+#[test]
 fn a_refusal_names_the_setting_where_there_is_one() {
     for (message, hint) in [
         ("pods \"web-1\" is forbidden: failed quota: q: must specify limits.cpu for: app", "kubernetes.resources"),
