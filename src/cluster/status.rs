@@ -52,7 +52,7 @@ impl Cluster {
         let selector = selector(deployment);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let pods = self.call(("list", "pods", &selector), api.list(&ListParams::default().labels(&selector))).await?;
-        Ok(pods.items)
+        Ok(pods.items.into_iter().filter(|pod| is_of(deployment, pod)).collect())
     }
 }
 
@@ -76,8 +76,25 @@ pub(super) fn status_of(name: &str, live: &Live, pods: &[Pod], releases: Vec<Rel
 
 /// The label selector of a Deployment's pods.
 pub(super) fn selector(deployment: &Deployment) -> String {
-    let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+    let labels = selector.match_labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let expressions = selector.match_expressions.into_iter().flatten().map(|expression| {
+        let (key, values) = (expression.key, expression.values.unwrap_or_default().join(","));
+        match expression.operator.as_str() {
+            "Exists" => key,
+            "DoesNotExist" => format!("!{key}"),
+            "NotIn" => format!("{key} notin ({values})"),
+            _ => format!("{key} in ({values})"),
+        }
+    });
+    labels.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+/// Whether a pod comes from a ReplicaSet of the Deployment, which is named by both; others may have its labels, too.
+pub(super) fn is_of(deployment: &Deployment, pod: &Pod) -> bool {
+    let (Some(name), Some(labels)) = (&deployment.metadata.name, &pod.metadata.labels) else { return false };
+    let Some(set) = labels.get("pod-template-hash").map(|hash| format!("{name}-{hash}")) else { return false };
+    pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "ReplicaSet" && owner.name == set)
 }
 
 /// Where the application answers, as well as it is known from inside the namespace.
@@ -185,5 +202,38 @@ fn revision(release: Release) -> RevisionStatus {
         sequence: release.sequence,
         spec: release.spec_hash,
         config: release.config.map(|config| config.hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(selector: serde_json::Value) -> Deployment {
+        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {"selector": selector, "template": {}}})).unwrap()
+    }
+
+    #[test]
+    fn a_selector_says_all_that_its_deployment_asks_for() {
+        let expression = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+        let all = deployment(json!({"matchLabels": {"app": "web"}, "matchExpressions": [
+            expression("tier", "In", &["a", "b"]), expression("canary", "NotIn", &["yes"]),
+            expression("live", "Exists", &[]), expression("old", "DoesNotExist", &[])]}));
+        assert_eq!(selector(&all), "app=web,tier in (a,b),canary notin (yes),live,!old");
+        assert_eq!(selector(&deployment(json!({"matchExpressions": [expression("app", "In", &["web"])]}))), "app in (web)");
+    }
+
+    #[test]
+    fn a_pod_with_the_labels_of_another_owner_is_not_of_the_deployment() {
+        let pod = |set: &str, kind: &str| -> Pod {
+            let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": set, "uid": "u"});
+            serde_json::from_value(json!({"metadata": {"name": "p", "labels": {"pod-template-hash": "abc"}, "ownerReferences": [owner]}}))
+                .unwrap()
+        };
+        let web = deployment(json!({"matchLabels": {"app": "web"}}));
+        assert!(is_of(&web, &pod("web-abc", "ReplicaSet")));
+        assert!(!is_of(&web, &pod("other-abc", "ReplicaSet")) && !is_of(&web, &pod("web-abc", "Job")) && !is_of(&web, &Pod::default()));
     }
 }

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{connect::Cluster, problem, status::selector};
+use super::{connect::Cluster, problem};
 use crate::domain::{
     manifests::{MANAGER, keys, label_value},
     problem::{Code, Problem, Result},
@@ -49,9 +49,10 @@ impl Cluster {
     /// that is named is not there, or not stuck.
     pub async fn unstick(&self, unstick: &Unstick) -> Result<Vec<Unstuck>> {
         let deployment: Option<Deployment> = self.get(&unstick.name).await?;
-        // an application that was removed may still have pods
-        let labels = deployment.as_ref().map(selector).unwrap_or_else(|| format!("{}={}", keys::INSTANCE, label_value(&unstick.name)));
-        let mut stuck = self.stuck_among(&labels).await?;
+        let mut stuck = match &deployment {
+            Some(deployment) => self.stuck(deployment).await?,
+            None => self.stuck_of(&self.left_pods(&unstick.name).await?).await?,
+        };
         if let Some(pod) = &unstick.pod {
             stuck.retain(|stuck| &stuck.name == pod);
             if stuck.is_empty() {
@@ -68,12 +69,14 @@ impl Cluster {
 
     /// Pods of this Deployment that should be gone.
     pub(super) async fn stuck(&self, deployment: &Deployment) -> Result<Vec<StuckPod>> {
-        self.stuck_among(&selector(deployment)).await
+        self.stuck_of(&self.pods(deployment).await?).await
     }
 
-    async fn stuck_among(&self, labels: &str) -> Result<Vec<StuckPod>> {
-        let pods = self.call(("list", "pods", labels), self.pod_api().list(&ListParams::default().labels(labels))).await?;
-        self.stuck_of(&pods.items).await
+    /// Pods of ours of an application that was removed.
+    async fn left_pods(&self, name: &str) -> Result<Vec<Pod>> {
+        let labels = format!("{}={},{}={MANAGER}", keys::INSTANCE, label_value(name), keys::MANAGED_BY);
+        let pods = self.call(("list", "pods", &labels), self.pod_api().list(&ListParams::default().labels(&labels))).await?;
+        Ok(pods.items)
     }
 
     /// Those of the pods that should be gone, with what their nodes and events say.

@@ -24,7 +24,7 @@ use kube::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{connect::Cluster, lease::Lock, problem};
+use super::{connect::Cluster, lease::Lock, problem, status::selector};
 use crate::domain::{
     event::{Event, Events},
     problem::{Code, Problem, Result},
@@ -95,8 +95,7 @@ impl Cluster {
 
     fn streams(&self, watch: &Watch<'_>) -> SelectAll<Stream> {
         let name = watch.deployment.name_any();
-        let labels = watch.deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
-        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let selector = selector(watch.deployment);
         let mut streams = SelectAll::new();
         streams.push(self.stream(Config::default().fields(&format!("metadata.name={name}")), Seen::Deployment));
         streams.push(self.stream(Config::default().labels(&selector), Seen::Set));

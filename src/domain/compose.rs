@@ -53,7 +53,10 @@ pub(super) fn compose(generated: Objects, workload: &Workload, stamp: &Stamp) ->
     deployment.metadata.namespace = Some(workload.namespace.clone());
     let others = parts.rest(workload)?;
     let brought = others.iter().any(|other| Identity::of(other).is("policy", "PodDisruptionBudget"));
-    let disruption = generated.disruption.clone().filter(|_| !brought);
+    let mut disruption = generated.disruption.clone().filter(|_| !brought);
+    if let (Some(budget), Some(spec)) = (disruption.as_mut().and_then(|budget| budget.spec.as_mut()), &deployment.spec) {
+        budget.selector = Some(spec.selector.clone());
+    }
     Ok(Objects { deployment, service, autoscaler, disruption, others })
 }
 

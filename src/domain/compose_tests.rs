@@ -40,6 +40,13 @@ spec:
 ";
 
 #[test]
+fn the_generated_budget_is_for_the_pods_of_the_users_own_deployment() {
+    let disruption = Some(crate::domain::workload::Disruption { max_unavailable: Some("1".to_string()), min_available: None });
+    let made = made(&Workload { disruption, ..with(OWN, "") }).unwrap();
+    assert_eq!(value(&made.disruption.unwrap())["spec"]["selector"], json!({"matchLabels": {"run": "orders"}}));
+}
+
+#[test]
 fn a_manifest_of_the_name_stands_in_for_the_generated_one() {
     let workload = with(OWN, "");
     let made = made(&workload).unwrap();
