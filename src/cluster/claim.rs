@@ -45,6 +45,7 @@ impl Cluster {
             ttl: timing.ttl,
             tenure: timing.tenure(),
             renewal: timing.renewal(),
+            patient: false,
             trusts_clocks: false,
         };
         self.take(&terms, events, cancel).await

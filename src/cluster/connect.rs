@@ -46,7 +46,7 @@ pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (client, server) = client(target).await?;
     let line = Line::new(target, client);
-    Ok(Cluster { client: line.client(namespace), namespace: namespace.to_string(), server, line, fence: None })
+    Ok(Cluster { client: line.client(namespace, None), namespace: namespace.to_string(), server, line, fence: None })
 }
 
 /// A client with the credentials as they are now, and the URL of its API server. A credential plugin of the kubeconfig runs here, away
@@ -76,7 +76,8 @@ impl Cluster {
 
     /// The same connection, whose every change asks first whether the lock still holds.
     pub(super) fn under(&self, lock: &Lock) -> Cluster {
-        Cluster { fence: Some(lock.fence()), ..self.clone() }
+        let fence = lock.fence();
+        Cluster { client: self.line.client(&self.namespace, Some(fence.clone())), fence: Some(fence), ..self.clone() }
     }
 
     /// Requests that were sent, watches included: a publish is measured by it.
@@ -91,7 +92,7 @@ impl Cluster {
 
     /// Sends one request, with a time limit and its error as a problem.
     pub(super) async fn call<T>(&self, action: (&str, &str, &str), request: impl Future<Output = kube::Result<T>>) -> Result<T> {
-        self.permit(action.0)?;
+        self.permit(action.0).await?;
         let action = self.action(action);
         match tokio::time::timeout(REQUEST_LIMIT, Box::pin(request)).await {
             Ok(answer) => answer.map_err(|error| problem::problem(&error, action)),
@@ -105,16 +106,16 @@ impl Cluster {
         action: (&str, &str, &str),
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>> {
-        self.permit(action.0)?;
+        self.permit(action.0).await?;
         match tokio::time::timeout(REQUEST_LIMIT, Box::pin(request)).await {
             Ok(answer) => Ok(answer),
             Err(_) => Err(problem::timed_out(self.action(action), REQUEST_LIMIT.as_secs())),
         }
     }
 
-    fn permit(&self, verb: &str) -> Result<()> {
+    async fn permit(&self, verb: &str) -> Result<()> {
         match &self.fence {
-            Some(fence) if CHANGES.contains(&verb) => fence.check(),
+            Some(fence) if CHANGES.contains(&verb) => fence.hold().await,
             _ => Ok(()),
         }
     }

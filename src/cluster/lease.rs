@@ -22,6 +22,7 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions, WatchEvent, WatchParams},
 };
 use tokio::{
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
@@ -43,6 +44,8 @@ const RUN: &str = "shipway.dev/run";
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// How often it is said for whom we wait.
 const REMIND: Duration = Duration::from_secs(20);
+/// So many times its tenure a patient lock's renewal is waited for.
+const PATIENCE: u32 = 2;
 const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
 /// As good as never.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -66,6 +69,8 @@ pub(super) struct Terms {
     pub tenure: Duration,
     /// Time between renewals.
     pub renewal: Duration,
+    /// Whether it outlives a time in which it could not be renewed, as long as no other has taken it: nothing is changed meanwhile.
+    pub patient: bool,
     /// Whether a Lease whose own times are long past is taken at first sight, by the wall clocks of two machines.
     pub trusts_clocks: bool,
 }
@@ -105,18 +110,28 @@ pub struct Fence {
     /// When the last renewal that succeeded was sent, in nanoseconds of [`uptime`].
     renewed: Arc<AtomicU64>,
     tenure: Duration,
+    patient: bool,
+    /// Told of each renewal.
+    news: Arc<Notify>,
 }
 
 impl Fence {
     fn new(terms: &Terms, sent: Duration) -> Self {
-        let fence =
-            Fence { name: terms.lease.as_str().into(), lost: CancellationToken::new(), renewed: Arc::default(), tenure: terms.tenure };
+        let fence = Fence {
+            name: terms.lease.as_str().into(),
+            lost: CancellationToken::new(),
+            renewed: Arc::default(),
+            tenure: terms.tenure,
+            patient: terms.patient,
+            news: Arc::default(),
+        };
         fence.renew(sent);
         fence
     }
 
     fn renew(&self, sent: Duration) {
         self.renewed.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.news.notify_waiters();
     }
 
     /// Until when it may be counted on, by [`uptime`], unless it is renewed before.
@@ -132,10 +147,27 @@ impl Fence {
     pub fn check(&self) -> Result<()> {
         if self.lost.is_cancelled() || self.left().is_zero() { Err(lost(&self.name)) } else { Ok(()) }
     }
+
+    /// As [`Fence::check`]; a patient lock that could not be renewed in time may still be ours: its renewal is waited for.
+    pub async fn hold(&self) -> Result<()> {
+        let over = Instant::now() + self.tenure * PATIENCE;
+        while self.patient && !self.lost.is_cancelled() && Instant::now() < over {
+            let renewed = self.news.notified();
+            if !self.left().is_zero() {
+                break;
+            }
+            tokio::select! {
+                () = renewed => {}
+                () = self.lost.cancelled() => {}
+                () = sleep_until(over) => {}
+            }
+        }
+        self.check()
+    }
 }
 
 impl Lock {
-    /// Cancelled when another run has taken the lock, or it can no longer be renewed.
+    /// Cancelled when another run has taken the lock, or (but for a patient one) it can no longer be renewed.
     pub fn lost(&self) -> &CancellationToken {
         &self.fence.lost
     }
@@ -155,9 +187,9 @@ impl Lock {
         self.fence.clone()
     }
 
-    /// Asked before each change of the cluster.
-    pub fn check(&self) -> Result<()> {
-        self.fence.check()
+    /// Asked before each change of the cluster. Fails with `lock-lost`.
+    pub async fn hold(&self) -> Result<()> {
+        self.fence.hold().await
     }
 
     /// Gives the lock back, as the last thing of a run. A failure only means that the next run waits until it expires.
@@ -214,9 +246,12 @@ impl Queue<'_> {
     async fn acquire(&mut self) -> Result<(Lease, Duration)> {
         let deadline = self.terms.wait.map(|wait| Instant::now() + wait);
         let name = &self.terms.lease;
+        let mut sent = uptime();
         loop {
             let found = self.cluster.call(("get", "leases", name), self.api.get_opt(name)).await?;
             let current = match found {
+                // our own request, which was done though its answer did not come
+                Some(lease) if is_run(&lease, &self.run) => return Ok((lease, sent)),
                 Some(lease) if is_free(&lease) => Some(lease),
                 Some(lease) => match self.wait(lease, deadline).await? {
                     Waited::Takeable(lease) => Some(*lease),
@@ -225,7 +260,7 @@ impl Queue<'_> {
                 },
                 None => None,
             };
-            let sent = uptime();
+            sent = uptime();
             if let Some(lease) = self.take(current).await? {
                 return Ok((lease, sent));
             }
@@ -359,8 +394,8 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, every: Duration, 
         let mut wanted = lease.clone();
         wanted.spec.get_or_insert_default().renew_time = Some(now());
         let (began, sent) = (Instant::now(), uptime());
-        // an answer that comes after the tenure is of no use any more
-        let limit = RENEWAL_LIMIT.min(fence.tenure / 2).min(fence.left());
+        // an answer that comes after the tenure is of no use any more, but to a patient lock
+        let limit = RENEWAL_LIMIT.min(fence.tenure / 2).min(if fence.patient { fence.tenure } else { fence.left() });
         match timeout(limit, api.replace(&name, &PostParams::default(), &wanted)).await {
             Ok(Ok(answer)) => {
                 lease = answer;
@@ -381,11 +416,12 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, every: Duration, 
             }
             Ok(Err(_)) | Err(_) => {}
         }
-        if fence.left().is_zero() {
+        if fence.left().is_zero() && !fence.patient {
             fence.lost.cancel();
             return lease;
         }
-        next = Instant::now() + (every / 3).min(Duration::from_secs(1)).min(fence.left());
+        let pause = (every / 3).min(Duration::from_secs(1));
+        next = Instant::now() + if fence.patient { pause } else { pause.min(fence.left()) };
     }
 }
 

@@ -4,18 +4,22 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, StatusCode, header::WARNING};
+use http::{Method, Request, Response, StatusCode, header::WARNING};
 use kube::{Client, client::Body};
 
-use super::{Target, connect, problem};
+use super::{Target, connect, lease::Fence, problem};
 
 /// Credentials that are refused so soon after they were read anew would only be the same once more.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// So long a request is sent again when the connection fails, below the time limit that it has as a whole: an API server restarts.
+const PERSISTENCE: Duration = Duration::from_secs(25);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all clones of a connection share.
 pub(super) struct Line {
@@ -24,6 +28,8 @@ pub(super) struct Line {
     /// One reads the credentials anew, the others wait for that.
     turn: tokio::sync::Mutex<()>,
     requests: AtomicUsize,
+    /// The server has answered once: that it is away is no mistake in the settings.
+    answered: AtomicBool,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -41,16 +47,17 @@ impl Line {
             current: Mutex::new(Current { client, renewed: None }),
             turn: tokio::sync::Mutex::default(),
             requests: AtomicUsize::new(0),
+            answered: AtomicBool::new(false),
             warnings: Mutex::default(),
         })
     }
 
-    /// The client whose requests all go through here.
-    pub fn client(self: &Arc<Self>, namespace: &str) -> Client {
+    /// The client whose requests all go through here; under a lock none is sent again once that is lost.
+    pub fn client(self: &Arc<Self>, namespace: &str, fence: Option<Fence>) -> Client {
         let line = self.clone();
         let service = tower::service_fn(move |request| {
-            let line = line.clone();
-            async move { line.send(request).await }
+            let (line, fence) = (line.clone(), fence.clone());
+            async move { line.send_patiently(request, fence.as_ref()).await }
         });
         Client::new(service, namespace)
     }
@@ -63,6 +70,34 @@ impl Line {
     /// What the server warned of since the last call.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A connection that fails is not the end: the server may be back in a moment.
+    async fn send_patiently(&self, mut request: Request<Body>, fence: Option<&Fence>) -> kube::Result<Response<Body>> {
+        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            let again = copy(&request).filter(|_| self.answered.load(Ordering::Relaxed));
+            let error = match self.send(request).await {
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let Some(again) = again.filter(|again| may_be_repeated(again, &error) && began.elapsed() + pause < PERSISTENCE) else {
+                return Err(error);
+            };
+            tracing::debug!(%error, uri = %again.uri(), "sent again: the connection failed");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if let Some(fence) = fence
+                && again.method() != Method::GET
+                && fence.hold().await.is_err()
+            {
+                return Err(error);
+            }
+            request = again;
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> kube::Result<Response<Body>> {
@@ -122,6 +157,32 @@ impl Line {
             }
         }
     }
+}
+
+/// All may but two: what was made already is found to be there, and the rest is the same when done twice. Watches begin anew by themselves;
+/// what became of a Deployment's patch is read first, unless it never arrived.
+fn may_be_repeated(request: &Request<Body>, error: &kube::Error) -> bool {
+    if !matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)) || request.uri().query().is_some_and(is_watch) {
+        return false;
+    }
+    let patches_pods = request.method() == Method::PATCH && request.uri().path().contains("/deployments/");
+    !patches_pods || is_refused(error)
+}
+
+fn is_watch(query: &str) -> bool {
+    query.contains("watch=")
+}
+
+/// Nobody took the connection, so that nothing was sent.
+fn is_refused(error: &kube::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(found) = cause {
+        if found.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = found.source();
+    }
+    false
 }
 
 /// The same request once more; None when its body comes as a stream.

@@ -38,6 +38,7 @@ impl Cluster {
             ttl: wanted.ttl,
             // nothing has to be ended in time: every single change asks first, and carries the version that it was decided on
             tenure: wanted.ttl,
+            patient: true,
             renewal: wanted.ttl / 3,
             trusts_clocks: true,
         };

@@ -42,6 +42,17 @@ pub enum Phase {
     After,
 }
 
+impl Phase {
+    fn has(self, identity: &Identity) -> bool {
+        (self == Phase::Before) == identity.comes_before_deployments()
+    }
+}
+
+/// The content of Secrets is in no record.
+fn is_recorded(value: &Value) -> bool {
+    !Identity::of(value).is("", "Secret")
+}
+
 impl Cluster {
     /// Finds out what the kinds are called in API paths, and what is there of the objects.
     /// Fails with `manifest-invalid` for a kind that the cluster does not know, or that belongs to no namespace.
@@ -122,8 +133,8 @@ impl Cluster {
 
     /// Applies those of one phase, in their order; before each it is asked whether the lock still holds.
     pub(super) async fn apply_others(&self, others: &[Other], phase: Phase, mode: Mode, lock: &Lock, events: &Events) -> Result<()> {
-        for other in others.iter().filter(|other| (phase == Phase::Before) == other.identity.comes_before_deployments()) {
-            lock.check()?;
+        for other in others.iter().filter(|other| phase.has(&other.identity)) {
+            lock.hold().await?;
             self.apply_other(other, mode, events).await?;
         }
         Ok(())
@@ -163,7 +174,7 @@ impl Cluster {
 
     /// What the records say was applied, as it can be applied again; the content of Secrets is in no record, so they stay as they are.
     pub(super) async fn recorded_others(&self, release: &Release) -> Result<Vec<Other>> {
-        let values: Vec<Value> = release.others.iter().filter(|value| !Identity::of(value).is("", "Secret")).cloned().collect();
+        let values: Vec<Value> = release.others.iter().filter(|value| is_recorded(value)).cloned().collect();
         self.others(&values).await
     }
 
@@ -186,14 +197,34 @@ impl Cluster {
         Ok(())
     }
 
-    /// The others of an earlier release as they were then; what only the failed one had goes.
-    pub(super) async fn put_back_others(&self, change: &Running<'_>, previous: &Release) -> Result<()> {
-        let (lock, events, mode) = (change.held.lock, change.held.events, Mode { force: true, ..Mode::default() });
-        let others = self.recorded_others(previous).await?;
-        self.apply_others(&others, Phase::Before, mode, lock, events).await?;
-        self.apply_others(&others, Phase::After, mode, lock, events).await?;
-        lock.check()?;
-        self.drop_outgrown(&change.release.others, &previous.others, change.name, events).await
+    /// Those of the release before, as they were then; what only the failed one had goes. What cannot be put back keeps no other from it.
+    pub(super) async fn put_back_others(&self, change: &Running<'_>) -> Vec<Problem> {
+        let mut problems = self.put_back_phase(change, Phase::Before).await;
+        problems.extend(self.put_back_phase(change, Phase::After).await);
+        problems.extend(self.drop_new_others(change).await.err());
+        problems
+    }
+
+    /// Those of one phase alone.
+    pub(super) async fn put_back_phase(&self, change: &Running<'_>, phase: Phase) -> Vec<Problem> {
+        let Some(previous) = &change.previous else { return Vec::new() };
+        let (held, mode, mut problems) = (change.held, Mode { force: true, ..Mode::default() }, Vec::new());
+        for value in previous.others.iter().filter(|value| is_recorded(value) && phase.has(&Identity::of(value))) {
+            let put = async {
+                let others = self.others(std::slice::from_ref(value)).await?;
+                self.apply_others(&others, phase, mode, held.lock, held.events).await
+            };
+            problems.extend(put.await.err());
+        }
+        problems
+    }
+
+    /// What the release brought that was not there before it goes.
+    pub(super) async fn drop_new_others(&self, change: &Running<'_>) -> Result<()> {
+        change.held.lock.hold().await?;
+        let there = || change.others.iter().filter(|other| other.live.is_some()).map(|other| other.value.clone()).collect();
+        let before: Vec<Value> = change.previous.as_ref().map_or_else(there, |previous| previous.others.clone());
+        self.drop_outgrown(&change.release.others, &before, change.name, change.held.events).await
     }
 
     /// What a publish would change of them.

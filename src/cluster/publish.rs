@@ -32,7 +32,7 @@ use crate::domain::{
     manifests::{Objects, is_ours},
     problem::{Code, Problem, Result},
     release::{Outcome, Position, Release, Sequence, check_sequence, interrupted, next_revision, position, previous_good},
-    rollout::{Budgets, Rollout, sets},
+    rollout::{Budgets, Expect, Finding, Rollout, sets},
     scale,
 };
 
@@ -125,7 +125,7 @@ impl Cluster {
         if cancel.is_cancelled() {
             return Err(nothing_changed());
         }
-        lock.check()?;
+        lock.hold().await?;
         records.create(&release).await?;
         let previous =
             previous_good(&known, release.revision).cloned().map(|previous| with_replicas(previous, publish, live.deployment.as_ref()));
@@ -160,10 +160,10 @@ impl Cluster {
         let mut known = records.list().await?;
         let open: Vec<u64> = interrupted(&known).map(|release| release.revision).collect();
         for release in known.iter_mut().filter(|release| open.contains(&release.revision)) {
-            let up = at.revision == Some(release.revision) && live.is_some_and(is_complete);
+            let up = at.revision == Some(release.revision) && live.is_some_and(|live| is_complete(live) && release.is_what_runs(live));
             release.outcome = if up { Outcome::Succeeded } else { Outcome::Interrupted };
             let who = release.job_url.as_deref().map(|url| format!(" by {url}")).unwrap_or_default();
-            let became = if up { "it is up, and counts as good" } else { "it is not fully up, and is taken over" };
+            let became = if up { "it is up, and counts as good" } else { "it is not what runs, or not fully up, and is taken over" };
             events.note(format!("revision {} was begun{who} and never ended: {became}", release.revision));
             records.update(release).await?;
         }
@@ -187,12 +187,20 @@ impl Cluster {
     /// Applies, watches, and ends the release one way or the other.
     pub(super) async fn carry_out(&self, mut change: Change<'_>) -> Result<Released> {
         let records = Records::new(self, change.name);
-        let Placed { deployment, service, .. } = match Box::pin(self.start(&change)).await {
+        let Placed { deployment, service, missing, .. } = match Box::pin(self.start(&change)).await {
             Ok(placed) => placed,
             Err(problem) if problem.unrestored => return Err(problem),
             Err(problem) => return Err(self.not_started(&change, &records, problem).await),
         };
         let budgets = Budgets { timeout: change.timeout, ..change.budgets.clone() };
+        match missing {
+            Some(problem) if problem.code == Code::LockLost => return Err(problem.unrestored()),
+            Some(problem) => {
+                let unseen = Rollout::new(Expect::default(), budgets);
+                return Err(Box::pin(self.fail(&mut change, &records, problem, &unseen)).await);
+            }
+            None => {}
+        }
         let watch = Watch {
             deployment: &deployment,
             service: change.objects.service.is_some(),
@@ -205,7 +213,7 @@ impl Cluster {
             Ok((Ended::Done, rollout)) => return self.succeed(&mut change, &records, &rollout, service).await,
             // somebody else's change is not undone
             Ok((Ended::Doomed(finding), _)) if finding.code == Code::ReleaseStateUnknown => {
-                return Err(problem::doomed(&finding).unrestored());
+                return Err(self.overtaken(&mut change, &records, &finding).await);
             }
             Ok((Ended::Doomed(finding), rollout)) => {
                 let gathered = Box::pin(self.gather(&rollout, *finding, change.evidence)).await;
@@ -220,13 +228,25 @@ impl Cluster {
         Err(Box::pin(self.fail(&mut change, &records, problem, &rollout)).await)
     }
 
+    /// Somebody else's change came in between: it is not ours to undo, and what runs is not this release.
+    async fn overtaken(&self, change: &mut Change<'_>, records: &Records<'_>, finding: &Finding) -> Problem {
+        let problem = problem::doomed(finding).unrestored();
+        change.release.outcome = Outcome::Failed;
+        change.release.problem = Some(problem.code.slug().to_string());
+        change.release.seconds = Some(change.held.began.elapsed().as_secs_f64());
+        if let Err(second) = records.update(&change.release).await {
+            tracing::warn!(%second, "the record of a release that was overtaken was not completed");
+        }
+        problem
+    }
+
     /// All changes of a release: what its pods need, then its objects.
     async fn start(&self, change: &Change<'_>) -> Result<Placed> {
         let Change { name, objects, live, held, .. } = change;
         if held.cancel.is_cancelled() {
             return Err(nothing_changed());
         }
-        held.lock.check()?;
+        held.lock.hold().await?;
         if let Some(secret) = &change.pull_secret {
             self.apply(secret, None, Mode { force: true, ..Mode::default() }, held.events).await?;
         }
@@ -243,7 +263,7 @@ impl Cluster {
 
     /// The Deployment was not touched: the intent is withdrawn, and what was changed before it already is put back.
     async fn not_started(&self, change: &Change<'_>, records: &Records<'_>, problem: Problem) -> Problem {
-        if change.held.lock.check().is_err() {
+        if change.held.lock.hold().await.is_err() {
             return problem;
         }
         let (mode, quiet) = (Mode { force: true, ..Mode::default() }, Events::none());
@@ -252,10 +272,11 @@ impl Cluster {
         {
             tracing::warn!(%second, "the service was not put back");
         }
-        if let Some(previous) = &change.previous
-            && let Err(second) = self.put_back_others(change, previous).await
-        {
+        for second in self.put_back_others(change).await {
             tracing::warn!(%second, "the other manifests were not put back");
+        }
+        if let Err(second) = self.drop_new_service(change).await {
+            tracing::warn!(%second, "the service of a release that did not start stays");
         }
         let dropped =
             change.live.autoscaler.as_ref().filter(|live| change.objects.autoscaler.is_none() && is_ours(&live.metadata, change.name));
@@ -268,6 +289,14 @@ impl Cluster {
             tracing::warn!(%second, "the record of a release that did not start stays");
         }
         problem
+    }
+
+    /// A Service that was not there before this release.
+    async fn drop_new_service(&self, change: &Change<'_>) -> Result<()> {
+        if change.live.service.is_some() || change.objects.service.is_none() {
+            return Ok(());
+        }
+        self.drop_ours(self.get::<Service>(change.name).await?.as_ref(), change.name, &Events::none()).await
     }
 
     async fn succeed(
@@ -320,7 +349,7 @@ impl Cluster {
     }
 
     async fn complete(&self, change: &Change<'_>, records: &Records<'_>) -> Result<()> {
-        change.held.lock.check()?;
+        change.held.lock.hold().await?;
         records.update(&change.release).await?;
         let mut all = change.known.clone();
         all.push(change.release.clone());

@@ -35,6 +35,8 @@ pub(super) struct Placed {
     pub service: Option<Service>,
     /// The pods need no change.
     pub same: bool,
+    /// What went wrong after the Deployment's patch: the pods are on their way, the rest is not whole.
+    pub missing: Option<Problem>,
 }
 
 impl Cluster {
@@ -50,8 +52,11 @@ impl Cluster {
             self.put_others(put, mode).await?;
             Ok(late)
         };
-        let service = rest.await.map_err(Problem::unrestored)?;
-        Ok(Placed { deployment, service, same })
+        let (service, missing) = match rest.await {
+            Ok(service) => (service, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        Ok(Placed { deployment, service, same, missing })
     }
 
     async fn put_service(&self, put: &Put<'_>, mode: Mode) -> Result<Option<Service>> {
@@ -70,7 +75,7 @@ impl Cluster {
         } else if let Some(deployment) = live.deployment.as_ref().filter(|live| owns_replicas(live)) {
             self.hand_over_replicas(deployment).await?;
         }
-        put.held.lock.check()?;
+        put.held.lock.hold().await?;
         let base = match &live.deployment {
             Some(_) if autoscaled => self.get(put.name).await?,
             live => live.clone(),

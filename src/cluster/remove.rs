@@ -75,7 +75,7 @@ impl Cluster {
         let live = self.live(name).await?;
         check_ours(&live, name, &self.namespace)?;
         let releases = Records::new(self, name).list().await?;
-        held.lock.check()?;
+        held.lock.hold().await?;
         let ours = [
             live.autoscaler.as_ref().is_some_and(|live| is_ours(&live.metadata, name)),
             live.disruption.as_ref().is_some_and(|live| is_ours(&live.metadata, name)),

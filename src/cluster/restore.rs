@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use k8s_openapi::api::apps::v1::Deployment;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     apply::kept,
     connect::Cluster,
     lease::lost,
+    others::Phase,
     problem,
     publish::Change,
     put::Put,
@@ -17,13 +19,16 @@ use super::{
 };
 use crate::domain::{
     event::Event,
+    manifests::keys,
     problem::{Code, Evidence, EvidenceKind, Problem, Result},
-    release::{Outcome, Release},
+    release::{Outcome, Release, Sequence},
     rollout::{Budgets, Rollout},
 };
 
 /// After a cancellation, so long may going back take before it is left to the cluster.
 const GRACE: Duration = Duration::from_secs(25);
+/// After so long it is tried again while the API server cannot be reached.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Puts the last good release back and verifies it; the first cause stays the problem whatever comes of that.
@@ -43,7 +48,7 @@ impl Cluster {
             }
         };
         change.release.outcome = outcome;
-        if change.held.lock.check().is_ok()
+        if change.held.lock.hold().await.is_ok()
             && let Err(second) = records.update(&change.release).await
         {
             tracing::warn!(%second, "the record of a failed release was not completed");
@@ -61,18 +66,34 @@ impl Cluster {
 
     async fn restore_within(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
         let over = |_| Problem::new(Code::RollbackFailed, format!("it was not up again after {} s", limit.as_secs()));
-        timeout(limit, Box::pin(self.restore(change, previous, limit))).await.map_err(over)?
+        let restored = async {
+            loop {
+                match Box::pin(self.restore(change, previous, limit)).await {
+                    Err(problem) if problem.code == Code::ClusterUnreachable => {
+                        tracing::warn!(%problem, "going back is begun anew");
+                        sleep(AGAIN).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        timeout(limit, restored).await.map_err(over)?
     }
 
     async fn restore(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
         let held = change.held;
-        held.lock.check()?;
+        held.lock.hold().await?;
         self.check_config(previous.config.as_ref(), previous.revision).await?;
         let live = self.live(change.name).await?;
-        self.put_back_others(change, previous).await?;
-        let objects = kept(previous.objects(), &live);
+        // the old pods may need them, and may have all that they need without
+        let mut problems = self.put_back_phase(change, Phase::Before).await;
+        let mut objects = kept(previous.objects(), &live);
+        overtake(&mut objects.deployment, change.release.sequence.as_ref());
         let put = Put { name: change.name, objects: &objects, live: &live, others: &[], force: true, back: true, held };
         let placed = self.put(&put).await?;
+        problems.extend(placed.missing);
+        problems.extend(self.put_back_phase(change, Phase::After).await);
+        problems.extend(self.drop_new_others(change).await.err());
         let never = CancellationToken::new();
         let watch = Watch {
             deployment: &placed.deployment,
@@ -83,7 +104,7 @@ impl Cluster {
             cancel: &never,
         };
         match Box::pin(self.watch(&watch)).await? {
-            (Ended::Done, _) => Ok(()),
+            (Ended::Done, _) => pods_alone(problems, previous),
             (Ended::Doomed(finding), rollout) => {
                 let gathered = Box::pin(self.gather(&rollout, *finding, &change.evidence.join("rollback"))).await;
                 Err(Problem { evidence: gathered.evidence, ..problem::doomed(&gathered.finding) })
@@ -91,6 +112,24 @@ impl Cluster {
             (Ended::LockLost | Ended::Cancelled, _) => Err(lost(change.name)),
         }
     }
+}
+
+/// The failed release keeps its place in the order: a pipeline that is older than it stays overtaken, though its content is gone.
+fn overtake(deployment: &mut Deployment, sequence: Option<&Sequence>) {
+    if let Some(sequence) = sequence {
+        deployment.metadata.annotations.get_or_insert_default().insert(keys::SEQUENCE.to_string(), sequence.to_string());
+    }
+}
+
+/// The pods are up; what else did not come back is told.
+fn pods_alone(mut problems: Vec<Problem>, previous: &Release) -> Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let first = problems.remove(0);
+    let more = if problems.is_empty() { String::new() } else { format!(", and {} more", problems.len()) };
+    let message = format!("its pods are up, but not all of revision {} is back: {}{more}", previous.revision, first.message);
+    Err(Problem { message, ..first })
 }
 
 fn restored(problem: Problem, previous: &Release) -> Problem {

@@ -105,10 +105,10 @@ impl Cluster {
         held: Held<'a>,
     ) -> Result<Change<'a>> {
         let others = self.recorded_others(&release).await?;
-        held.lock.check()?;
+        held.lock.hold().await?;
         Records::new(self, &errand.name).create(&release).await?;
         say_scale(Some(&running.deployment), held.events);
-        let previous = running.release().filter(|release| release.outcome == Outcome::Succeeded).cloned();
+        let previous = way_back(&running, &release).cloned();
         Ok(Change {
             name: &errand.name,
             objects: kept(release.objects(), &running.live),
@@ -128,6 +128,13 @@ impl Cluster {
             held,
         })
     }
+}
+
+/// Where a failed change goes back to: what runs, when that is good, else the last good release that is not the very one that is tried.
+fn way_back<'a>(running: &'a Running, next: &Release) -> Option<&'a Release> {
+    let current = running.release().filter(|release| release.outcome == Outcome::Succeeded);
+    let good = |known: &&Release| known.outcome == Outcome::Succeeded && known.spec_hash != next.spec_hash;
+    current.or_else(|| running.known.iter().filter(good).max_by_key(|known| known.revision))
 }
 
 /// The release after what runs: what `target` applied, stamped anew; `restarted` is when its pods were last restarted by hand.
@@ -160,5 +167,40 @@ pub(super) fn next(target: &Release, errand: &Errand, running: &Running, restart
         spec_hash: spec_hash(&deployment),
         deployment,
         ..target.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(revision: u64, outcome: &str, spec: &str) -> Release {
+        let text = json!({"revision": revision, "outcome": outcome, "image": "a", "version": "1", "sequence": null, "started": "",
+            "specHash": spec, "deployment": {"metadata": {}}});
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn a_rollback_from_what_is_not_good_has_a_way_back_all_the_same() {
+        let mut running = Running {
+            live: Live::default(),
+            deployment: Deployment::default(),
+            at: Position { revision: Some(4), sequence: None },
+            known: vec![
+                release(1, "succeeded", "a"),
+                release(2, "succeeded", "b"),
+                release(3, "succeeded", "c"),
+                release(4, "interrupted", "d"),
+            ],
+        };
+        let back = |running: &Running, spec: &str| way_back(running, &release(5, "pending", spec)).map(|release| release.revision);
+        assert_eq!(back(&running, "c"), Some(2), "3 is what is tried");
+        assert_eq!(back(&running, "a"), Some(3));
+        running.known[3].outcome = Outcome::Succeeded;
+        assert_eq!(back(&running, "a"), Some(4), "what runs, when it is good");
+        running.known.truncate(1);
+        assert_eq!(back(&running, "a"), None);
     }
 }

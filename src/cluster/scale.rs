@@ -87,7 +87,7 @@ impl Cluster {
                 Aim { replicas: None, autoscaler: None, note: None }
             }
         };
-        held.lock.check()?;
+        held.lock.hold().await?;
         if let Some(autoscaler) = &aim.autoscaler {
             let mode = Mode { force: true, ..Mode::default() };
             self.apply(autoscaler, running.live.autoscaler.as_ref(), mode, held.events).await?;

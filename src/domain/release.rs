@@ -3,7 +3,12 @@
 use std::fmt;
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service, policy::v1::PodDisruptionBudget},
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{Service, Volume},
+        policy::v1::PodDisruptionBudget,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::{Deserialize, Serialize};
@@ -114,6 +119,15 @@ pub struct Release {
 }
 
 impl Release {
+    /// Whether a Deployment has the images and the configuration of this release, as nobody has changed them since.
+    pub fn is_what_runs(&self, live: &Deployment) -> bool {
+        let mounts = |config: &ConfigReference| {
+            let pod = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten()).any(|volume| mounted(volume) == Some(config.name.as_str()))
+        };
+        images(&self.deployment).all(|image| images(live).any(|running| running == image)) && self.config.as_ref().is_none_or(mounts)
+    }
+
     /// What this release applied.
     pub fn objects(&self) -> Objects {
         Objects {
@@ -173,6 +187,19 @@ pub fn position(meta: &ObjectMeta) -> Position {
         revision: text(keys::REVISION).and_then(|text| text.parse().ok()),
         sequence: text(keys::SEQUENCE).and_then(|text| Sequence::try_from(text.clone()).ok()),
     }
+}
+
+/// Containers and what they run.
+fn images(deployment: &Deployment) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let all = pod.into_iter().flat_map(|pod| pod.init_containers.iter().flatten().chain(&pod.containers));
+    all.map(|container| (container.name.as_str(), container.image.as_deref()))
+}
+
+/// The object whose files a volume holds.
+fn mounted(volume: &Volume) -> Option<&str> {
+    let map = volume.config_map.as_ref().map(|map| map.name.as_str());
+    map.or_else(|| volume.secret.as_ref()?.secret_name.as_deref())
 }
 
 /// One above everything that was ever seen.
@@ -332,6 +359,24 @@ mod tests {
         assert_eq!(problem.code, Code::RevisionUnknown);
         assert!(problem.message.contains("1, 2, 3, 4"), "{}", problem.message);
         assert_eq!(rollback_target(&records[2..], &at(4, 4), Some("c"), None).unwrap_err().code, Code::NothingToRollBackTo);
+    }
+
+    #[test]
+    fn what_runs_has_the_images_and_the_configuration_of_its_record() {
+        let deployment = |image: &str, config: &str| -> Deployment {
+            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {"selector": {}, "template": {"spec": {
+                "containers": [{"name": "app", "image": image}], "volumes": [{"name": "c", "configMap": {"name": config}}]}}}}))
+            .unwrap()
+        };
+        let reference = ConfigReference { name: "web-1".to_string(), secret: false, hash: "1".to_string() };
+        let written = Release { deployment: deployment("a@1", "web-1"), config: Some(reference), ..record(2, Outcome::Pending, "a") };
+        assert!(written.is_what_runs(&deployment("a@1", "web-1")));
+        assert!(!written.is_what_runs(&deployment("a@2", "web-1")), "somebody set another image");
+        assert!(!written.is_what_runs(&deployment("a@1", "web-2")), "another configuration");
+        let injected = serde_json::json!({"name": "mesh", "image": "mesh:1"});
+        let mut with_more = deployment("a@1", "web-1");
+        with_more.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers.push(serde_json::from_value(injected).unwrap());
+        assert!(written.is_what_runs(&with_more), "a webhook's container is no other release");
     }
 
     fn pruned(records: &[Release], kept: usize, live: Option<u64>) -> Vec<u64> {

@@ -20,7 +20,7 @@ use super::ground::{Ground, NAME, image};
 use crate::support::lab::lab;
 
 /// The delivered Role knows the generated objects; who brings others gives the account their rights.
-async fn may_more(ground: &Ground) {
+pub async fn may_more(ground: &Ground) {
     let role: Role = serde_json::from_value(json!({"metadata": {"name": "more"}, "rules": [
         {"apiGroups": ["", "batch", "apps", "networking.k8s.io", "events.k8s.io"],
          "resources": ["configmaps", "secrets", "serviceaccounts", "cronjobs", "persistentvolumeclaims", "ingresses", "statefulsets", "events", "endpoints"],

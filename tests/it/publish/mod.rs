@@ -8,6 +8,7 @@ mod custom;
 mod failures;
 mod going;
 mod ground;
+mod half;
 mod killed;
 mod misfortune;
 mod neighbours;

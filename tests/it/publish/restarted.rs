@@ -36,7 +36,7 @@ async fn an_api_server_that_restarts_in_the_midst_of_a_rollout() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target { kubeconfig: vec![kubeconfig], ..Target::default() };
     let at = |tag: &str, number: u64, min_ready_seconds: i32| {
-        let mut publish = Publish { lock_ttl: Duration::from_secs(30), ..publish_of(workload(&namespace, tag), number, folder.path()) };
+        let mut publish = Publish { lock_ttl: Duration::from_secs(15), ..publish_of(workload(&namespace, tag), number, folder.path()) };
         publish.workload.rolling.min_ready_seconds = min_ready_seconds;
         publish
     };

@@ -18,6 +18,7 @@ use shipway::{
     domain::{
         custom::{Custom, File},
         problem::{Problem, Result},
+        release::Outcome,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -99,13 +100,15 @@ async fn a_server_that_is_away_for_a_while_does_not_end_the_run() {
     let outage = async {
         patched.notified().await;
         away.down(true);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // longer than the lock lives without renewal
+        tokio::time::sleep(Duration::from_secs(8)).await;
         away.down(false);
     };
     let target = target(&api);
     let (released, ()) = tokio::join!(publish(&ground, &target, "2", 2), outage);
     assert_eq!(released.unwrap().revision, 2);
     assert_eq!(ground.running().await, vec![image("2").to_string(); 2]);
+    assert_eq!(ground.cluster().await.history(NAME).await.unwrap().revisions[0].outcome, Outcome::Succeeded);
 }
 
 #[tokio::test]
