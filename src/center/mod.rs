@@ -1,22 +1,27 @@
-//! The configuration centre's side that keeps claims (locks, leads): today the Leases of a cluster. Another kind of centre comes in as
-//! another variant of [`Center`] and [`Hold`]; nobody else knows which one it is.
+//! The configuration centre: who keeps claims (locks, leads) and pushed configurations. It is the cluster or ZooKeeper; nobody else knows which.
+
+mod zookeeper;
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::zookeeper::{Held, Zookeeper};
 use crate::{
-    cluster::{Cluster, Lock},
+    cluster::{Cluster, Fence, Lock},
     domain::{
         claim::{Claim, Tenure, Timing},
+        config::Config,
         event::Events,
-        problem::Result,
+        problem::{Code, Problem, Result},
+        pushed::{Place, Pushing, Version, Versions},
     },
 };
 
-/// Who keeps claims.
+/// Who keeps claims and configurations.
 pub enum Center {
     Kubernetes(Box<Cluster>),
+    Zookeeper(Zookeeper),
 }
 
 /// Who wants a claim, and how.
@@ -26,28 +31,86 @@ pub struct Wanted {
     /// None: as long as it takes.
     pub wait: Option<Duration>,
     pub timing: Timing,
+    /// Together with all others that share it; never together with one that does not.
+    pub shared: bool,
 }
 
 /// A claim that is held, and renewed until it is released or dropped.
 pub enum Hold {
     Kubernetes(Lock),
+    Zookeeper(Held),
 }
 
 impl Center {
+    /// The centre at this address. Connects when it is asked something. Fails with `setting-invalid`.
+    pub fn zookeeper(url: &str) -> Result<Self> {
+        Zookeeper::new(url).map(Center::Zookeeper)
+    }
+
     /// Waits for a claim and takes it.
     /// Fails with `lock-held` after the wait, with `cancelled` when that comes first.
     pub async fn claim(&self, wanted: &Wanted, events: &Events, cancel: &CancellationToken) -> Result<Hold> {
-        let Wanted { claim, holder, wait, timing } = wanted;
+        let Wanted { claim, holder, wait, timing, shared } = wanted;
         match self {
+            Center::Kubernetes(_) if *shared => Err(unshared()),
             Center::Kubernetes(cluster) => cluster.claim(claim, holder, *wait, *timing, events, cancel).await.map(Hold::Kubernetes),
+            Center::Zookeeper(zookeeper) => Box::pin(zookeeper.claim(wanted, events, cancel)).await.map(Hold::Zookeeper),
         }
     }
+
+    /// The versions of a configuration that are kept; none when nothing was pushed.
+    pub async fn versions(&self, place: &Place) -> Result<Versions> {
+        match self {
+            Center::Kubernetes(cluster) => cluster.pushed(place).await,
+            Center::Zookeeper(zookeeper) => zookeeper.versions(place).await,
+        }
+    }
+
+    /// The files of a version, the current one without a number. Fails with `config-missing` or `revision-unknown`.
+    pub async fn pull(&self, place: &Place, version: Option<u64>) -> Result<(Version, Config)> {
+        match self {
+            Center::Kubernetes(cluster) => cluster.pull_config(place, version).await,
+            Center::Zookeeper(zookeeper) => zookeeper.pull(place, version).await,
+        }
+    }
+
+    /// Makes these files the current version; the second value says whether they were not that already. Fails with `lock-held` when another
+    /// changed the versions meanwhile.
+    pub async fn push(&self, pushing: &Pushing, config: &Config, events: &Events, cancel: &CancellationToken) -> Result<(Version, bool)> {
+        match self {
+            Center::Kubernetes(cluster) => cluster.push_config(pushing, config, events, cancel).await,
+            Center::Zookeeper(zookeeper) => zookeeper.push(pushing, config).await,
+        }
+    }
+
+    /// Makes an earlier version the current one, as a new version; the last one with other files without a number.
+    pub async fn rollback(&self, pushing: &Pushing, to: Option<u64>, events: &Events, cancel: &CancellationToken) -> Result<Version> {
+        match self {
+            Center::Kubernetes(cluster) => cluster.rollback_config(pushing, to, events, cancel).await,
+            Center::Zookeeper(zookeeper) => zookeeper.rollback(pushing, to).await,
+        }
+    }
+}
+
+/// A Lease has one holder; with several objects nobody could take them in one step.
+fn unshared() -> Problem {
+    Problem::new(Code::SettingInvalid, "--shared: a lock that is a Lease of the cluster cannot be shared")
+        .hint("leave --shared out, or set center.url to a ZooKeeper")
 }
 
 impl Hold {
     pub fn tenure(&self) -> Tenure {
         match self {
             Hold::Kubernetes(lock) => Tenure { token: lock.token(), until: lock.until() },
+            Hold::Zookeeper(held) => Tenure { token: held.token(), until: held.fence().until() },
+        }
+    }
+
+    /// Says whether it still holds.
+    pub fn fence(&self) -> Fence {
+        match self {
+            Hold::Kubernetes(lock) => lock.fence(),
+            Hold::Zookeeper(held) => held.fence().clone(),
         }
     }
 
@@ -55,6 +118,7 @@ impl Hold {
     pub fn lost(&self) -> &CancellationToken {
         match self {
             Hold::Kubernetes(lock) => lock.lost(),
+            Hold::Zookeeper(held) => held.fence().lost(),
         }
     }
 
@@ -62,6 +126,7 @@ impl Hold {
     pub async fn release(self) {
         match self {
             Hold::Kubernetes(lock) => lock.release().await,
+            Hold::Zookeeper(held) => held.release().await,
         }
     }
 }

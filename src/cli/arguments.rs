@@ -184,13 +184,16 @@ pub(super) enum Command {
     ///
     /// The exit code is the command's. When the lock is lost, the command is ended with all that it started before another can have the
     /// lock, and the exit code is 51. SHIPWAY_FENCING_TOKEN is a number that grows from holder to holder. The lock is a Lease in
-    /// kubernetes.namespace; lock.ttl says how long it outlives a holder that is gone. ZooKeeper is not in this version.
+    /// kubernetes.namespace, or in the ZooKeeper of center.url; lock.ttl says how long it outlives a holder that is gone.
     Lock {
         /// The lock's name; it has nothing to do with the publish lock of an application of that name.
         name: String,
         /// How long to wait for it, such as 30s [default: lock.wait, 10m].
         #[arg(long, value_name = "DURATION")]
         wait: Option<String>,
+        /// Together with others that share it, never with one that does not; in ZooKeeper alone.
+        #[arg(long)]
+        shared: bool,
         /// The command and its arguments; no shell reads them.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,

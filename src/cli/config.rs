@@ -2,7 +2,7 @@
 
 use super::{arguments::ConfigAction, print, session::Session};
 use crate::{
-    cluster::Cluster,
+    center::Center,
     domain::{
         config::{Config, text_of},
         problem::{Code, Result},
@@ -17,21 +17,21 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
     let mut session = Session::start(input, "config")?;
     session.listen()?;
     let plan = session.plan(false, false).await?;
-    let cluster = steps::config_center(&plan).await?;
+    let center = steps::center(&plan, "config").await?;
     let text = match action {
-        ConfigAction::Push { reason, .. } => push(&session, &plan, &cluster, reason).await?,
+        ConfigAction::Push { reason, .. } => push(&session, &plan, &center, reason).await?,
         ConfigAction::Pull { to, version } => {
-            let (version, config) = cluster.pull_config(&steps::place(&plan), version).await?;
+            let (version, config) = center.pull(&steps::place(&plan), version).await?;
             let to = plan.facts.work_dir.join(to);
             match steps::write_config(&config, &version, &to)? {
                 true => format!("version {} is in {}, {}\n", version.version, to.display(), files(version.files)),
                 false => format!("{} has version {} already\n", to.display(), version.version),
             }
         }
-        ConfigAction::Diff { .. } => diff(&session, &plan, &cluster).await?,
+        ConfigAction::Diff { .. } => diff(&session, &plan, &center).await?,
         ConfigAction::History { json } => {
             let place = steps::place(&plan);
-            let versions = cluster.pushed(&place).await?;
+            let versions = center.versions(&place).await?;
             match json {
                 true => print::json(&versions)?,
                 false => report::pushed(&place, &versions, &print::style(&session.loaded)),
@@ -39,7 +39,7 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
         }
         ConfigAction::Rollback { to, reason } => {
             let pushing = steps::pushing(&plan, reason);
-            let version = cluster.rollback_config(&pushing, to, &session.events, &session.cancel).await?;
+            let version = center.rollback(&pushing, to, &session.events, &session.cancel).await?;
             let restored = version.restores.unwrap_or_default();
             format!("version {} of the configuration of {} puts back version {restored}\n", version.version, pushing.place.words())
         }
@@ -48,10 +48,10 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
     Ok(0)
 }
 
-async fn push(session: &Session, plan: &Plan, cluster: &Cluster, reason: Option<String>) -> Result<String> {
+async fn push(session: &Session, plan: &Plan, center: &Center, reason: Option<String>) -> Result<String> {
     let config = steps::config_files(plan)?;
     let pushing = steps::pushing(plan, reason);
-    let (version, changed) = cluster.push_config(&pushing, &config, &session.events, &session.cancel).await?;
+    let (version, changed) = center.push(&pushing, &config, &session.events, &session.cancel).await?;
     let (number, words, files) = (version.version, pushing.place.words(), files(version.files));
     Ok(match changed {
         true => format!("version {number} of the configuration of {words} is pushed, {files}\n"),
@@ -60,11 +60,11 @@ async fn push(session: &Session, plan: &Plan, cluster: &Cluster, reason: Option<
 }
 
 /// The files as they are pushed, beside those that would be.
-async fn diff(session: &Session, plan: &Plan, cluster: &Cluster) -> Result<String> {
+async fn diff(session: &Session, plan: &Plan, center: &Center) -> Result<String> {
     let wanted = steps::config_files(plan)?;
-    let pushed = match cluster.pull_config(&steps::place(plan), None).await {
+    let pushed = match center.pull(&steps::place(plan), None).await {
         Ok((_, config)) => Some(config),
-        Err(problem) if problem.code == Code::ConfigMissing && cluster.pushed(&steps::place(plan)).await?.current().is_none() => None,
+        Err(problem) if problem.code == Code::ConfigMissing && center.versions(&steps::place(plan)).await?.current().is_none() => None,
         Err(problem) => return Err(problem),
     };
     let diffs = differences(pushed.as_ref(), &wanted);

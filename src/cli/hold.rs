@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// Runs a command under a claim; its exit code is ours.
-pub(super) async fn run(kind: Kind, name: &str, argv: Vec<String>, input: Input) -> Result<u8> {
+pub(super) async fn run(kind: Kind, name: &str, shared: bool, argv: Vec<String>, input: Input) -> Result<u8> {
     let claim = Claim::new(kind, name)?;
     let dir = input.dir.clone();
     let session = Session::beside(input, kind.word())?;
     if session.loaded.host.keeper {
-        return keep(session, claim).await;
+        return keep(session, claim, shared).await;
     }
     let guarded = Guarded {
         claim,
@@ -42,19 +42,19 @@ pub(super) async fn serve(name: &str, address: &str, input: Input) -> Result<u8>
     session.listen()?;
     let plan = plan(&mut session).await?;
     let center = steps::center(&plan, "lead").await?;
-    steps::serve(&center, &steps::wanted(&plan, claim), address, &session.events, &session.cancel).await?;
+    steps::serve(&center, &steps::wanted(&plan, claim, false), address, &session.events, &session.cancel).await?;
     Ok(0)
 }
 
 /// This process is the keeper of another one: see `steps::keep`.
-async fn keep(mut session: Session, claim: Claim) -> Result<u8> {
+async fn keep(mut session: Session, claim: Claim, shared: bool) -> Result<u8> {
     session.listen()?;
     let guard = input_lines();
     let plan = plan(&mut session).await?;
     let center = steps::center(&plan, claim.kind().word()).await?;
     let say = output();
     let told = |tenure: &Tenure| drop(say.send(tenure.to_line()));
-    steps::keep(&center, &steps::wanted(&plan, claim), guard, told, &session.events, &session.cancel).await?;
+    steps::keep(&center, &steps::wanted(&plan, claim, shared), guard, told, &session.events, &session.cancel).await?;
     Ok(0)
 }
 

@@ -38,8 +38,8 @@ impl Cluster {
             what: claim.words(),
             taken: format!("{} of", claim.words()),
             held: match claim.kind() {
-                Kind::Lock => format!("{} is held by", claim.words()),
                 Kind::Lead => format!("{} is taken by", claim.words()),
+                Kind::Lock | Kind::Publish => format!("{} is held by", claim.words()),
             },
             wait,
             ttl: timing.ttl,

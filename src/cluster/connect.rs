@@ -35,6 +35,8 @@ pub struct Cluster {
     line: Arc<Line>,
     /// Under a lock: nothing is changed when it is lost.
     fence: Option<Fence>,
+    /// The publish lock, where it is not a Lease: another holds it for us.
+    pub(super) held: Option<Fence>,
 }
 
 /// What changes something; the verb of an action.
@@ -46,7 +48,7 @@ pub async fn connect(target: &Target, namespace: &str) -> Result<Cluster> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (client, server) = client(target).await?;
     let line = Line::new(target, client);
-    Ok(Cluster { client: line.client(namespace, None), namespace: namespace.to_string(), server, line, fence: None })
+    Ok(Cluster { client: line.client(namespace, None), namespace: namespace.to_string(), server, line, fence: None, held: None })
 }
 
 /// A client with the credentials as they are now, and the URL of its API server. A credential plugin of the kubeconfig runs here, away
@@ -78,6 +80,11 @@ impl Cluster {
     pub(super) fn under(&self, lock: &Lock) -> Cluster {
         let fence = lock.fence();
         Cluster { client: self.line.client(&self.namespace, Some(fence.clone())), fence: Some(fence), ..self.clone() }
+    }
+
+    /// The same connection, for which another holds the publish lock: no Lease is taken.
+    pub fn held(&self, fence: Fence) -> Cluster {
+        Cluster { held: Some(fence), ..self.clone() }
     }
 
     /// Requests that were sent, watches included: a publish is measured by it.

@@ -81,9 +81,14 @@ pub struct Lock {
     name: String,
     fence: Fence,
     token: u64,
+    /// None: another holds it for us, and gives it back.
+    renewal: Option<Renewal>,
+}
+
+struct Renewal {
     /// Ends the renewal when the lock goes out of scope.
     stop: DropGuard,
-    renewal: JoinHandle<Lease>,
+    task: JoinHandle<Lease>,
 }
 
 impl Cluster {
@@ -95,10 +100,11 @@ impl Cluster {
         let (lease, sent) = queue.acquire().await?;
         let stop = CancellationToken::new();
         let Queue { api, run, .. } = queue;
-        let fence = Fence::new(terms, sent);
+        let fence = Fence::with(&format!("lease {}", terms.lease), terms.tenure, terms.patient, sent);
         let token = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
         let renewal = tokio::spawn(renew(api, lease, run, terms.renewal, fence.clone(), stop.clone()));
-        Ok(Lock { cluster: self.clone(), name: terms.lease.clone(), fence, token, stop: stop.drop_guard(), renewal })
+        let renewal = Some(Renewal { stop: stop.drop_guard(), task: renewal });
+        Ok(Lock { cluster: self.clone(), name: terms.lease.clone(), fence, token, renewal })
     }
 }
 
@@ -116,20 +122,26 @@ pub struct Fence {
 }
 
 impl Fence {
-    fn new(terms: &Terms, sent: Duration) -> Self {
+    /// A lock of that name, counted on for `tenure` from the moment `sent` of [`uptime`].
+    pub fn new(name: &str, tenure: Duration, sent: Duration) -> Self {
+        Fence::with(name, tenure, false, sent)
+    }
+
+    fn with(name: &str, tenure: Duration, patient: bool, sent: Duration) -> Self {
         let fence = Fence {
-            name: terms.lease.as_str().into(),
+            name: name.into(),
             lost: CancellationToken::new(),
             renewed: Arc::default(),
-            tenure: terms.tenure,
-            patient: terms.patient,
+            tenure,
+            patient,
             news: Arc::default(),
         };
         fence.renew(sent);
         fence
     }
 
-    fn renew(&self, sent: Duration) {
+    /// A renewal that was sent at that moment has succeeded.
+    pub fn renew(&self, sent: Duration) {
         self.renewed.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.news.notify_waiters();
     }
@@ -139,7 +151,12 @@ impl Fence {
         Duration::from_nanos(self.renewed.load(Ordering::SeqCst)) + self.tenure
     }
 
-    fn left(&self) -> Duration {
+    /// Cancelled by whoever renews it, once it is lost.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    pub fn left(&self) -> Duration {
         self.until().saturating_sub(uptime())
     }
 
@@ -167,6 +184,11 @@ impl Fence {
 }
 
 impl Lock {
+    /// What another holds for us.
+    pub(super) fn elsewhere(cluster: &Cluster, fence: Fence) -> Self {
+        Lock { cluster: cluster.clone(), name: fence.name.to_string(), fence, token: 0, renewal: None }
+    }
+
     /// Cancelled when another run has taken the lock, or (but for a patient one) it can no longer be renewed.
     pub fn lost(&self) -> &CancellationToken {
         &self.fence.lost
@@ -183,7 +205,7 @@ impl Lock {
     }
 
     /// What keeps a connection from changing anything when the lock is lost.
-    pub(super) fn fence(&self) -> Fence {
+    pub fn fence(&self) -> Fence {
         self.fence.clone()
     }
 
@@ -194,8 +216,9 @@ impl Lock {
 
     /// Gives the lock back, as the last thing of a run. A failure only means that the next run waits until it expires.
     pub async fn release(self) {
-        drop(self.stop);
-        let Ok(mut lease) = self.renewal.await else { return };
+        let Some(Renewal { stop, task }) = self.renewal else { return };
+        drop(stop);
+        let Ok(mut lease) = task.await else { return };
         if self.fence.lost.is_cancelled() {
             return;
         }
@@ -211,8 +234,9 @@ impl Lock {
 
     /// Deletes the Lease, while nobody else can have it: the application is gone.
     pub async fn dispose(self) -> Result<()> {
-        drop(self.stop);
-        let Ok(lease) = self.renewal.await else { return Ok(()) };
+        let Some(Renewal { stop, task }) = self.renewal else { return Ok(()) };
+        drop(stop);
+        let Ok(lease) = task.await else { return Ok(()) };
         self.fence.check()?;
         let ours = Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
         let params = DeleteParams { preconditions: Some(ours), ..DeleteParams::default() };
@@ -227,7 +251,7 @@ impl Lock {
 
 /// The problem of a lock that was lost: whoever has it now decides what becomes of what we began.
 pub fn lost(name: &str) -> Problem {
-    Problem::new(Code::LockLost, format!("the lock (lease {name}) was lost to another run, or could not be renewed")).unrestored()
+    Problem::new(Code::LockLost, format!("the lock ({name}) was lost to another run, or could not be renewed")).unrestored()
 }
 
 struct Queue<'a> {

@@ -1,4 +1,4 @@
-//! The publish lock: one Lease for each application.
+//! The publish lock: one Lease for each application, unless it is held elsewhere.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,6 +26,9 @@ impl Cluster {
     /// Waits for the lock of an application and takes it.
     /// Fails with `lock-held` after the wait, with `cancelled` when that comes first.
     pub(super) async fn lock(&self, wanted: &Wanted<'_>, events: &Events, cancel: &CancellationToken) -> Result<Lock> {
+        if let Some(fence) = &self.held {
+            return Ok(Lock::elsewhere(self, fence.clone()));
+        }
         let labels = [(keys::MANAGED_BY, MANAGER.to_string()), (keys::INSTANCE, label_value(wanted.application))];
         let terms = Terms {
             lease: lease_name(wanted.application),

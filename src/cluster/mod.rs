@@ -35,10 +35,9 @@ use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 
 pub use connect::{Cluster, connect};
 pub use diff::{ObjectDiff, render};
-pub use lease::Lock;
+pub use lease::{Fence, Lock};
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};
 pub use preflight::Standing;
-pub use pushed::Pushing;
 pub use remove::{Removal, Removed};
 pub use rollback::Rollback;
 pub use scale::{Scaled, Scaling};

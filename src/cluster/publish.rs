@@ -222,7 +222,7 @@ impl Cluster {
                 (problem, rollout)
             }
             Ok((Ended::Cancelled, rollout)) => (Problem::new(Code::Cancelled, "cancelled during the rollout"), rollout),
-            Ok((Ended::LockLost, _)) => return Err(lost(change.name)),
+            Ok((Ended::LockLost, _)) => return Err(lost(&format!("of {}", change.name))),
             Err(problem) => return Err(problem.unrestored()),
         };
         Err(Box::pin(self.fail(&mut change, &records, problem, &rollout)).await)

@@ -1,7 +1,7 @@
 //! Pushed configurations on the cluster: an immutable ConfigMap or Secret for each content, and one ConfigMap that lists the versions.
 //! A push is done in the moment in which that list is replaced, and by one request.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
@@ -12,30 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{connect::Cluster, problem};
 use crate::domain::{
-    claim::{Claim, Kind, Timing},
+    claim::{Claim, Kind},
     config::{self, Config, ConfigReference},
     event::Events,
     manifests::{MANAGER, is_ours, keys, label_value},
     problem::{Code, Problem, Result},
-    pushed::{Place, Version, Versions},
+    pushed::{Change, Place, Pushing, Version, Versions},
 };
 
 /// The list's key in its object.
 const FILE: &str = "versions.json";
-
-/// Who changes a configuration, and how.
-pub struct Pushing {
-    pub place: Place,
-    pub author: Option<String>,
-    pub reason: Option<String>,
-    /// Versions that are kept.
-    pub kept: usize,
-    /// Now, RFC 3339.
-    pub time: String,
-    pub holder: String,
-    pub wait: Duration,
-    pub timing: Timing,
-}
 
 /// The list as it was read.
 struct Head {
@@ -69,11 +55,14 @@ impl Cluster {
     ) -> Result<(Version, bool)> {
         self.changing(pushing, events, cancel, async |cluster, head| {
             let reference = config.reference(&pushing.place.owner());
-            if let Some(current) = head.versions.current().filter(|current| current.config == reference) {
-                return Ok((current.clone(), false));
+            match head.versions.push(pushing, reference, config.paths().count(), None) {
+                Change::None(current) => Ok((current, false)),
+                Change::Next { versions, version, gone } => {
+                    cluster.put_config(&pushing.place.owner(), config, false, events).await?;
+                    cluster.replace(pushing, head, &versions, gone).await?;
+                    Ok((version, true))
+                }
             }
-            cluster.put_config(&pushing.place.owner(), config, false, events).await?;
-            cluster.add(pushing, head, reference, config.paths().count(), None).await.map(|version| (version, true))
         })
         .await
     }
@@ -87,13 +76,13 @@ impl Cluster {
         cancel: &CancellationToken,
     ) -> Result<Version> {
         self.changing(pushing, events, cancel, async |cluster, head| {
-            let target = match to {
-                Some(_) => head.versions.find(&pushing.place, to)?.clone(),
-                None => head.versions.before(&pushing.place)?.clone(),
-            };
+            let target = head.versions.target(&pushing.place, to)?.clone();
             // its files must be there before it counts
             cluster.read_config(&pushing.place, &target.config).await?;
-            cluster.add(pushing, head, target.config.clone(), target.files, Some(target.version)).await
+            match head.versions.push(pushing, target.config.clone(), target.files, Some(target.version)) {
+                Change::None(current) => Ok(current),
+                Change::Next { versions, version, gone } => cluster.replace(pushing, head, &versions, gone).await.map(|()| version),
+            }
         })
         .await
     }
@@ -121,24 +110,12 @@ impl Cluster {
         changed
     }
 
-    async fn add(&self, pushing: &Pushing, head: Head, config: ConfigReference, files: usize, restores: Option<u64>) -> Result<Version> {
-        let Head { mut versions, object } = head;
-        let version = Version {
-            version: versions.next(),
-            config,
-            files,
-            time: pushing.time.clone(),
-            author: pushing.author.clone(),
-            reason: pushing.reason.clone(),
-            restores,
-        };
-        versions.versions.push(version.clone());
-        let gone = versions.trim(pushing.kept);
-        self.write_head(&pushing.place, &versions, object).await?;
+    async fn replace(&self, pushing: &Pushing, head: Head, versions: &Versions, gone: Vec<ConfigReference>) -> Result<()> {
+        self.write_head(&pushing.place, versions, head.object).await?;
         for config in gone {
             self.delete_config(&config).await?;
         }
-        Ok(version)
+        Ok(())
     }
 
     async fn head(&self, place: &Place) -> Result<Head> {

@@ -109,7 +109,7 @@ impl Cluster {
                 let gathered = Box::pin(self.gather(&rollout, *finding, &change.evidence.join("rollback"))).await;
                 Err(Problem { evidence: gathered.evidence, ..problem::doomed(&gathered.finding) })
             }
-            (Ended::LockLost | Ended::Cancelled, _) => Err(lost(change.name)),
+            (Ended::LockLost | Ended::Cancelled, _) => Err(lost(&format!("of {}", change.name))),
         }
     }
 }

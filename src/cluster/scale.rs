@@ -178,7 +178,7 @@ impl Cluster {
         match ended {
             Ended::Done => Ok(()),
             Ended::Cancelled => Err(Problem::new(Code::Cancelled, format!("cancelled while the pods change; {stays}")).unrestored()),
-            Ended::LockLost => Err(lost(&scaling.errand.name)),
+            Ended::LockLost => Err(lost(&format!("of {}", scaling.errand.name))),
             Ended::Doomed(finding) => {
                 let available = rollout.progress().available;
                 let gathered = Box::pin(self.gather(&rollout, *finding, &scaling.errand.evidence)).await;

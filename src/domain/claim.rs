@@ -9,6 +9,17 @@
 //! - T/6 is left for the kernel to carry out the kill, for the ticks at which the clock is looked at, and for clocks that run at different
 //!   rates. A renewal that is under way for long cannot come after the other: it carries the version that it replaces.
 //!
+//! On ZooKeeper a claim is an ephemeral node, which goes when its session expires: S = 5T/6 after the servers last heard of it (and up to one of
+//! their ticks later, which is why S is not T). A leading server hears of sessions at another one each half tick, and a session lasts two ticks
+//! at least, so a holder must not count on the pings that its own server answers. It counts from the moment s at which a *write* was sent that
+//! the leader has taken, each T/10:
+//!
+//! - When the leader took the write, it had heard of the session within the last half tick (at most S/4 = 5T/24) or T/10. So the node stays
+//!   until s + 5T/6 - 5T/24 = s + 15T/24 at least.
+//! - What runs is told to end at s + S/2 = s + 10T/24 at the latest, and killed at s + S/2 + T/6 = s + 14T/24.
+//!
+//! The servers count by a clock that never jumps, too. Two ticks are ZooKeeper's own minimum (`minSessionTimeout`).
+//!
 //! What is stopped together with both of its watchers (a suspended machine) is ended when it wakes, which may be too late by what one
 //! scheduler's slice lets it do. That is what fencing tokens are for: they grow whenever the claim passes on.
 
@@ -23,11 +34,13 @@ pub struct Claim {
     name: String,
 }
 
-/// The two uses of a claim.
+/// The uses of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Lock,
     Lead,
+    /// The publish lock of an application, where it is no Lease.
+    Publish,
 }
 
 /// Longest name, so that the object that holds the claim may be named by it (253).
@@ -46,6 +59,11 @@ impl Claim {
         Ok(Claim { kind, name: name.to_string() })
     }
 
+    /// The publish lock of an application in a namespace.
+    pub fn publish(namespace: &str, application: &str) -> Result<Self> {
+        Claim::new(Kind::Publish, &format!("{namespace}.{application}"))
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -53,6 +71,11 @@ impl Claim {
     /// Name of the object that holds it; the dot keeps it apart from every publish lock, as no application's name has one.
     pub fn object(&self) -> String {
         format!("shipway-{}.{}", self.kind.word(), self.name)
+    }
+
+    /// Where it is kept in a tree of nodes.
+    pub fn path(&self) -> &str {
+        &self.name
     }
 
     /// As people write it: `lock nightly-report`.
@@ -73,6 +96,7 @@ impl Kind {
         match self {
             Kind::Lock => "lock",
             Kind::Lead => "lead",
+            Kind::Publish => "publish",
         }
     }
 }
@@ -102,6 +126,29 @@ impl Timing {
     /// How often the clock is looked at, since a timer alone may sleep through a suspended machine.
     pub fn tick(self) -> Duration {
         self.ttl / 50
+    }
+}
+
+/// How the TTL of a claim on ZooKeeper is used; see above. The grace between SIGTERM and SIGKILL is that of [`Timing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionTiming {
+    pub ttl: Duration,
+}
+
+impl SessionTiming {
+    /// How long the session lives without a sign of us.
+    pub fn session(self) -> Duration {
+        self.ttl * 5 / 6
+    }
+
+    /// How long after its last renewal the holder counts on it.
+    pub fn tenure(self) -> Duration {
+        self.session() / 2
+    }
+
+    /// Time between renewals.
+    pub fn renewal(self) -> Duration {
+        self.ttl / 10
     }
 }
 
@@ -157,6 +204,18 @@ mod tests {
             let killed = timing.tenure() + timing.tick() * 2 + timing.grace();
             assert!(killed + timing.ttl / 8 < timing.ttl, "{killed:?} of {seconds} s");
             assert!(timing.renewal() * 3 < timing.tenure(), "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_runs_is_gone_before_its_session_may_be() {
+        for seconds in [5, 15, 61, 3600] {
+            let ttl = Duration::from_secs(seconds);
+            let (session, timing) = (SessionTiming { ttl }, Timing { ttl });
+            let killed = session.tenure() + timing.grace();
+            let unheard = (session.session() / 4).max(session.renewal());
+            assert!(killed + timing.tick() * 2 <= session.session() - unheard + Duration::from_millis(1), "{killed:?} of {seconds} s");
+            assert!(session.renewal() * 3 < session.tenure(), "{seconds} s");
         }
     }
 

@@ -180,6 +180,8 @@ codes! {
     ForgeDenied "forge-denied" Auth "the code host does not permit this to the token" "give the token the scope that the message names";
     ForgeUnreachable "forge-unreachable" Transient "the code host did not answer" "check forge.url and the network";
     ForgeFailed "forge-failed" Transient "the code host answered with an error" "see the host's own message";
+    CenterUnreachable "center-unreachable" Transient "the configuration centre did not answer" "check center.url and the network; retry the job";
+    CenterDenied "center-denied" Auth "the configuration centre does not permit this" "check the USER:PASSWORD of center.url, and the rights on the node that the message names";
     NotifyFailed "notify-failed" Transient "the message of notify.url was not taken" "check notify.url and notify.secret; see the answer";
     DiskFull "disk-full" Transient "there is no space left on the disk" "make room on the runner, and retry the job";
     IoFailed "io-failed" Transient "a file could not be read or written" "see the path and the operating system's message";

@@ -1,10 +1,13 @@
 //! Configurations that are pushed on their own, beside releases: every version of an application's files for one environment, who pushed it
 //! and why. The list of versions is one object, and its last one counts, so that a reader sees a push as a whole or not at all.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    claim::Timing,
     config::ConfigReference,
     digest::Digest,
     problem::{Code, Problem, Result},
@@ -14,6 +17,8 @@ use super::{
 /// Whose configuration it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// Namespace that the application runs in.
+    pub namespace: String,
     /// Name of the application's Deployment.
     pub application: String,
     pub environment: Option<String>,
@@ -23,6 +28,11 @@ impl Place {
     /// Names the objects that hold the files; the dot keeps them apart from those of releases, which go with their releases.
     pub fn owner(&self) -> String {
         format!("{}.pushed", self.application)
+    }
+
+    /// Where it is kept in a tree of nodes: `trade/web/prod`, and `-` without an environment, which no label is.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}", self.namespace, self.application, self.environment.as_deref().map_or("-".to_string(), label))
     }
 
     /// Name of the object that lists the versions, and of the lock under which they are changed.
@@ -53,6 +63,33 @@ impl Place {
         };
         Problem::new(Code::LockHeld, message).hint("look at shipway config diff, then do it again")
     }
+}
+
+/// Who changes a configuration, and how.
+pub struct Pushing {
+    pub place: Place,
+    pub author: Option<String>,
+    pub reason: Option<String>,
+    /// Versions that are kept.
+    pub kept: usize,
+    /// Now, RFC 3339.
+    pub time: String,
+    pub holder: String,
+    /// For the lock, where there is one.
+    pub wait: Duration,
+    pub timing: Timing,
+}
+
+/// What becomes of a list of versions.
+pub enum Change {
+    /// The current version has these files already.
+    None(Version),
+    Next {
+        versions: Versions,
+        version: Version,
+        /// Objects that no version has any more.
+        gone: Vec<ConfigReference>,
+    },
 }
 
 /// A DNS label that no other environment has: `review/a` and `review-a` are two.
@@ -103,7 +140,32 @@ impl Versions {
         if number(self) == number(before) { Ok(()) } else { Err(place.changed_meanwhile(self.current())) }
     }
 
-    pub fn next(&self) -> u64 {
+    /// The list with one more version; a rollback makes one even when it is to the current one.
+    pub fn push(&self, pushing: &Pushing, config: ConfigReference, files: usize, restores: Option<u64>) -> Change {
+        if let Some(current) = self.current().filter(|current| current.config == config && restores.is_none()) {
+            return Change::None(current.clone());
+        }
+        let version = Version {
+            version: self.next(),
+            config,
+            files,
+            time: pushing.time.clone(),
+            author: pushing.author.clone(),
+            reason: pushing.reason.clone(),
+            restores,
+        };
+        let mut versions = self.clone();
+        versions.versions.push(version.clone());
+        let gone = versions.trim(pushing.kept);
+        Change::Next { versions, version, gone }
+    }
+
+    /// What a rollback goes to. Fails with `config-missing`, `revision-unknown` or `nothing-to-roll-back-to`.
+    pub fn target(&self, place: &Place, to: Option<u64>) -> Result<&Version> {
+        if to.is_some() { self.find(place, to) } else { self.before(place) }
+    }
+
+    fn next(&self) -> u64 {
         self.current().map_or(1, |current| current.version + 1)
     }
 
@@ -122,7 +184,7 @@ impl Versions {
     }
 
     /// The last version before the current one that holds other files. Fails with `nothing-to-roll-back-to`.
-    pub fn before(&self, place: &Place) -> Result<&Version> {
+    fn before(&self, place: &Place) -> Result<&Version> {
         let current = self.find(place, None)?;
         self.versions.iter().rev().find(|version| version.config != current.config).ok_or_else(|| {
             Problem::new(Code::NothingToRollBackTo, format!("there is no earlier configuration of {}", place.words()))
@@ -131,7 +193,7 @@ impl Versions {
     }
 
     /// Forgets the oldest versions; gives the objects that no version has any more.
-    pub fn trim(&mut self, kept: usize) -> Vec<ConfigReference> {
+    fn trim(&mut self, kept: usize) -> Vec<ConfigReference> {
         let going: Vec<Version> = self.versions.drain(..self.versions.len().saturating_sub(kept)).collect();
         let mut gone: Vec<ConfigReference> = Vec::new();
         for config in going.into_iter().map(|version| version.config) {

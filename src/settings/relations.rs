@@ -28,9 +28,6 @@ pub fn without_effect(entries: &Entries, warnings: &mut Vec<Mistake>) {
     for key in ["queue.url", "ledger.url"] {
         relations.wrong(&[key], format!("{key} has no effect in this version"), "do by hand what it was to do, or remove it");
     }
-    if relations.text("center.url").is_some_and(|center| center != "kubernetes") {
-        relations.wrong(&["center.url"], "center.url has no effect in this version: the lock is a Lease".to_string(), "remove it");
-    }
 }
 
 struct Relations<'a> {
@@ -186,6 +183,13 @@ impl<'a> Relations<'a> {
                 &["lock.backend"],
                 "lock.backend is zookeeper, but center.url names none".to_string(),
                 "set center.url to zookeeper://HOST:PORT",
+            );
+        }
+        if !center.is_empty() && center != "kubernetes" && !center.starts_with("zookeeper://") {
+            self.wrong(
+                &["center.url"],
+                "center.url is no configuration centre".to_string(),
+                "write kubernetes, or zookeeper://HOST:PORT/PATH",
             );
         }
         let ttl = self.entry("lock.ttl").and_then(|entry| units::parse_duration(entry.value.as_str()?));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     access::connect,
+    hold::in_turn,
     run::{Done, Run},
 };
 use crate::{
@@ -45,7 +46,8 @@ pub(super) async fn restart(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "restart").await?;
     run.watched_step(Step::Restart, async {
         let errand = errand(plan, plan.settings.kubernetes.rolling.timeout);
-        let released = cluster.restart(&errand, plan.settings.kubernetes.force_conflicts, &run.events, &run.cancel).await?;
+        let force = plan.settings.kubernetes.force_conflicts;
+        let released = in_turn(run, &cluster, async |cluster| cluster.restart(&errand, force, &run.events, &run.cancel).await).await?;
         let summary = format!("{} in {} runs with new pods, as revision {}", plan.name, plan.namespace, released.revision);
         run.released(&plan.namespace, &plan.name, &released);
         Ok(Done::new((), summary))
@@ -64,7 +66,7 @@ pub(super) async fn scale(run: &Run) -> Result<()> {
     run.watched_step(Step::Scale, async {
         let errand = errand(plan, settings.kubernetes.rolling.timeout);
         let scaling = cluster::Scaling { errand, to: settings.scale.to, replicas: settings.kubernetes.replicas };
-        let scaled = cluster.scale(&scaling, &run.events, &run.cancel).await?;
+        let scaled = in_turn(run, &cluster, async |cluster| cluster.scale(&scaling, &run.events, &run.cancel).await).await?;
         let release = report::Release {
             namespace: plan.namespace.clone(),
             name: plan.name.clone(),
@@ -87,7 +89,7 @@ pub(super) async fn remove(run: &Run) -> Result<()> {
     run.watched_step(Step::Remove, async {
         let errand = errand(plan, plan.settings.rollback.timeout);
         let removal = cluster::Removal { errand, namespace: plan.settings.remove.namespace };
-        let removed = cluster.remove(&removal, &run.events, &run.cancel).await?;
+        let removed = in_turn(run, &cluster, async |cluster| cluster.remove(&removal, &run.events, &run.cancel).await).await?;
         let (name, namespace) = (&plan.name, &plan.namespace);
         if removed.objects == 0 && !removed.namespace {
             return Ok(Done::skipped((), format!("there is nothing of {name} in {namespace}")));

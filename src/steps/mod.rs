@@ -34,7 +34,7 @@ pub use self::{
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},
-    pushed::{config_center, config_files, place, pushing, write_config},
+    pushed::{config_files, place, pushing, write_config},
     run::{Done, Run, cancelled},
     tell::Teller,
 };

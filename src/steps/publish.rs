@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     config, custom,
+    hold::in_turn,
     image::Published,
     run::{Done, Run},
 };
@@ -76,7 +77,8 @@ async fn to_cluster(run: &Run, workload: Workload) -> Result<Done<()>> {
     let plan = &run.plan;
     let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
     let cluster = run.cluster().await?;
-    let released = Box::pin(cluster.publish(&request(plan, workload), &run.events, &run.cancel)).await?;
+    let request = request(plan, workload);
+    let released = in_turn(run, cluster, async |cluster| Box::pin(cluster.publish(&request, &run.events, &run.cancel)).await).await?;
     let summary = format!("{name} in {namespace} is up: revision {}, {} pods", released.revision, released.replicas);
     run.released(&namespace, &name, &released);
     Ok(Done::new((), summary))

@@ -8,14 +8,13 @@ use std::{
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{config, hold::central_cluster};
+use super::config;
 use crate::{
-    cluster::{Cluster, Pushing},
     domain::{
         claim::Timing,
         config::Config,
         problem::{Code, Problem, Result},
-        pushed::{Place, Version},
+        pushed::{Place, Pushing, Version},
     },
     plan::Plan,
 };
@@ -23,14 +22,9 @@ use crate::{
 /// Stands in a folder that a pull wrote, and says which version that is.
 const STAMP: &str = ".shipway-config.json";
 
-/// Where configurations are pushed to, as the settings name it.
-pub async fn config_center(plan: &Plan) -> Result<Cluster> {
-    central_cluster(plan, "config").await
-}
-
 /// Whose configuration the settings name.
 pub fn place(plan: &Plan) -> Place {
-    Place { application: plan.name.clone(), environment: plan.settings.environment.clone() }
+    Place { namespace: plan.namespace.clone(), application: plan.name.clone(), environment: plan.settings.environment.clone() }
 }
 
 /// Who pushes, and how.

@@ -2,6 +2,7 @@
 
 use super::{
     errand::{cluster_for, errand},
+    hold::in_turn,
     run::{Done, Run},
 };
 use crate::{
@@ -15,7 +16,7 @@ pub(super) async fn run(run: &Run) -> Result<()> {
     run.watched_step(Step::Rollback, async {
         let settings = &plan.settings.rollback;
         let request = cluster::Rollback { errand: errand(plan, settings.timeout), to: settings.to };
-        let released = cluster.rollback(&request, &run.events, &run.cancel).await?;
+        let released = in_turn(run, &cluster, async |cluster| cluster.rollback(&request, &run.events, &run.cancel).await).await?;
         let restored =
             released.restores.map(|revision| format!("revision {revision}")).unwrap_or_else(|| "an earlier revision".to_string());
         let summary = format!("{} in {} runs {restored} again, as revision {}", plan.name, plan.namespace, released.revision);

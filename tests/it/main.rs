@@ -22,3 +22,4 @@ mod report;
 mod run;
 mod support;
 mod tutorial;
+mod zookeeper;

@@ -106,7 +106,7 @@ pub struct Logs {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// Who keeps the lock.
+    /// Who keeps the publish lock: zookeeper is that of center.url, and all who publish the application have to set it.
     #[schemars(extend("default" = "kubernetes"))]
     pub backend: LockBackend,
     /// How long to wait for another publish of the same application, or for the lock of the command lock.
@@ -156,7 +156,7 @@ pub enum NotifyWhen {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Center {
-    /// `kubernetes`, or zookeeper://HOST:PORT/PATH.
+    /// `kubernetes`, or zookeeper://HOST:PORT,HOST:PORT/PATH, with USER:PASSWORD@ before the hosts where nodes are not for everybody.
     #[schemars(extend("default" = "kubernetes", "x-secret" = "credentials"))]
     pub url: Secret,
 }

@@ -165,6 +165,10 @@ fn relations_between_keys() {
             "registry: {url: a.test}\nimage: {repository: team/app}\n",
             "shipway.yaml:2:21: image.repository is on docker.io, but registry.url is a.test (write image.repository with a.test/ in front, or remove one of the two)",
         ),
+        (
+            "center: {url: 'etcd://h1:2379'}\n",
+            "shipway.yaml:1:15: center.url is no configuration centre (write kubernetes, or zookeeper://HOST:PORT/PATH)",
+        ),
         ("lock: {ttl: 1s}\n", "shipway.yaml:1:13: lock.ttl is too short to be renewed in time (write 5s or more)"),
     ] {
         file(text).bad(expected);
@@ -234,9 +238,6 @@ fn what_this_version_does_not_do_is_said() {
         warnings("kubernetes: {replicas: 1}\nledger: {url: 'sqlite:runs.db'}\n"),
         ["shipway.yaml:2:15: ledger.url has no effect in this version",]
     );
-    assert_eq!(
-        warnings("center: {url: 'zookeeper://zk.test:2181'}\n"),
-        ["shipway.yaml:1:15: center.url has no effect in this version: the lock is a Lease"]
-    );
+    assert_eq!(warnings("center: {url: 'zookeeper://zk.test:2181'}\n"), [""; 0]);
     assert_eq!(warnings("center: {url: kubernetes}\n"), [""; 0]);
 }

@@ -14,33 +14,43 @@ pub use self::{
     keeper::keep,
     serve::serve,
 };
-use super::errand::cluster_for;
+use super::{errand::cluster_for, run::Run};
 use crate::{
     center::{Center, Wanted},
     cluster::Cluster,
     domain::{
         claim::{Claim, Kind, Timing},
-        problem::{Code, Problem, Result},
+        problem::Result,
     },
     plan::Plan,
+    settings::LockBackend,
 };
 
-/// Who keeps claims, as the settings name it.
+/// The configuration centre, as the settings name it.
 pub async fn center(plan: &Plan, command: &str) -> Result<Center> {
-    Ok(Center::Kubernetes(Box::new(central_cluster(plan, command).await?)))
-}
-
-/// The cluster, where the centre is that; with two centres, two could hold the same claim.
-pub(super) async fn central_cluster(plan: &Plan, command: &str) -> Result<Cluster> {
-    if plan.settings.center.url.expose() != "kubernetes" {
-        let message = format!("center.url: {command} works on the cluster alone in this version");
-        return Err(Problem::new(Code::SettingInvalid, message).hint("remove center.url"));
+    match plan.settings.center.url.expose() {
+        "kubernetes" => Ok(Center::Kubernetes(Box::new(cluster_for(plan, command).await?))),
+        url => Center::zookeeper(url),
     }
-    cluster_for(plan, command).await
 }
 
 /// A lock is waited for as long as `lock.wait` says, the lead for ever.
-pub fn wanted(plan: &Plan, claim: Claim) -> Wanted {
+pub fn wanted(plan: &Plan, claim: Claim, shared: bool) -> Wanted {
     let wait = (claim.kind() == Kind::Lock).then_some(plan.settings.lock.wait);
-    Wanted { claim, holder: plan.holder(), wait, timing: Timing { ttl: plan.settings.lock.ttl } }
+    Wanted { claim, holder: plan.holder(), wait, timing: Timing { ttl: plan.settings.lock.ttl }, shared }
+}
+
+/// Changes an application under its publish lock. Where that is no Lease of the cluster, it is taken here, first of all, and given back last.
+pub(super) async fn in_turn<T>(run: &Run, cluster: &Cluster, change: impl AsyncFnOnce(&Cluster) -> Result<T>) -> Result<T> {
+    let plan = &run.plan;
+    if plan.settings.lock.backend == LockBackend::Kubernetes {
+        return change(cluster).await;
+    }
+    let center = Center::zookeeper(plan.settings.center.url.expose())?;
+    let claim = Claim::publish(&plan.namespace, &plan.name)?;
+    let wanted = Wanted { wait: Some(plan.settings.lock.wait), ..wanted(plan, claim, false) };
+    let hold = center.claim(&wanted, &run.events, &run.cancel).await?;
+    let result = change(&cluster.held(hold.fence())).await;
+    hold.release().await;
+    result
 }

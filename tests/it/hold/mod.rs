@@ -76,21 +76,21 @@ impl Site {
 }
 
 /// A command that stays until the file `go` is there, and an orphan in a session of its own that ignores SIGTERM; both leave their ids.
-const FAMILY: &str = "(setsid sh -c 'trap \"\" TERM; echo $$ >orphan; while :; do sleep 0.05; done' &) ; \
+pub(crate) const FAMILY: &str = "(setsid sh -c 'trap \"\" TERM; echo $$ >orphan; while :; do sleep 0.05; done' &) ; \
      echo $$ >command; while [ ! -e orphan ]; do sleep 0.05; done; echo token $SHIPWAY_FENCING_TOKEN; \
      while [ ! -e go ]; do sleep 0.05; done; exit 7";
 
 /// A command that fails when one of [`FAMILY`] still lives when it is started; a zombie has no command line.
-const ALONE: &str = "for id in $(cat command orphan); do \
+pub(crate) const ALONE: &str = "for id in $(cat command orphan); do \
        [ -z \"$(tr -d '\\0' </proc/$id/cmdline 2>/dev/null)\" ] || { echo $id still runs; exit 3; }; done; \
      echo alone with token $SHIPWAY_FENCING_TOKEN";
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
 }
 
 /// The process that keeps the claim of this guard: its child that is the same program.
-fn keeper(guard: u32) -> u32 {
+pub(crate) fn keeper(guard: u32) -> u32 {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
         let entries = fs::read_dir("/proc").unwrap().flatten();

@@ -23,6 +23,7 @@ pub mod sink;
 pub mod small_disk;
 pub mod traffic;
 pub mod webhook;
+pub mod zookeeper;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
