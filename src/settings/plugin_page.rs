@@ -86,7 +86,9 @@ steps:
       cluster_token: {from_secret: cluster_token}
 ```
 
-- `image: shipway` is the small image, without Maven: for steps that build nothing, such as `command: publish` or `command: rollback`.
+- `image: shipway` is the small image, without Maven: for steps that build nothing, such as `command: publish` or `command: rollback`. It
+  runs without root and cannot write into the workspace: `report_dir: /tmp/report` gives its report a place.
+- A secret that a pull request may not have fails its pipeline: allow the event `pull_request` for it, or give the step `when` without it.
 - A step with `environment:` or `commands:` is no plugin for Woodpecker any more, and gets none of the server's plugin secrets: everything
   here is a setting.
 ";

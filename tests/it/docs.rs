@@ -195,7 +195,7 @@ fn check_job(job: &Value, at: &str) {
     fs::write(folder.path().join("shipway.yaml"), "{}\n").unwrap();
     let set = job["variables"].as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("SHIPWAY_"));
     // what the CI puts in the place of its own variables
-    let expanded = |text: &str| text.replace("$CI_JOB_URL", "https://git.example.test/jobs/1").replace("$CI_COMMIT_REF_SLUG", "feature");
+    let expanded = |text: &str| text.replace("$CI_JOB_URL", "https://git.example.test/jobs/1").replace("$CI_MERGE_REQUEST_IID", "7");
     let checking = set.fold(shipway(folder.path()).env("SHIPWAY_COMMAND", "check"), |checking, (name, value)| {
         checking.env(name, value.as_str().map_or_else(|| value.to_string(), expanded))
     });
@@ -204,6 +204,9 @@ fn check_job(job: &Value, at: &str) {
     let script = &job["script"];
     let lines = script.as_str().into_iter().chain(script.as_array().into_iter().flatten().filter_map(Value::as_str));
     for line in lines.filter(|line| line.starts_with("shipway")) {
+        let (image, command) = (job["image"].as_str().unwrap_or_default(), line.split_whitespace().nth(1).unwrap_or("run"));
+        let builds = matches!(command, "run" | "build" | "image" | "dockerfile") || command.starts_with('-');
+        assert!(!builds || !image.starts_with("shipway:"), "{at}: {line} builds, and {image} has no Maven");
         let words = line.split(" && ").next().unwrap().split_whitespace().skip(1).map(|word| word.trim_matches('"').to_owned());
         let done = shipway(folder.path()).args(words.chain(["--help".to_owned()])).run();
         assert_eq!(done.code, 0, "{at}: {line}\n{}", done.text());

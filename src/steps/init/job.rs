@@ -18,7 +18,11 @@ pub fn with_job(scene: &Scene, ci: CiKind, before: Option<&str>) -> Result<Strin
     }
     let joint = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     match ci {
-        CiKind::Gitlab | CiKind::Shell => Ok(format!("{before}{joint}\n{}", gitlab(before))),
+        CiKind::Gitlab | CiKind::Shell => match serde_saphyr::from_str::<Option<BTreeMap<String, Value>>>(before) {
+            Ok(pipeline) => Ok(format!("{before}{joint}\n{}", gitlab(&pipeline.unwrap_or_default()))),
+            // a name that is taken in it would be taken away from its owner
+            Err(_) => Err(format!("what it has cannot be read; this job has to be added to it:\n\n{}", gitlab(&BTreeMap::new()))),
+        },
         // a second pipeline beside those that are there
         CiKind::Drone => Ok(format!("{before}{joint}---\n{}", alone(scene, ci))),
         CiKind::Woodpecker => {
@@ -29,22 +33,23 @@ pub fn with_job(scene: &Scene, ci: CiKind, before: Option<&str>) -> Result<Strin
 
 fn alone(scene: &Scene, ci: CiKind) -> String {
     match ci {
-        CiKind::Gitlab | CiKind::Shell => gitlab(""),
+        CiKind::Gitlab | CiKind::Shell => gitlab(&BTreeMap::new()),
         CiKind::Drone => format!("kind: pipeline\ntype: docker\nname: shipway\n\nsteps:\n{}", steps(scene)),
         CiKind::Woodpecker => format!("steps:\n{}", steps(scene)),
     }
 }
 
 /// GitLab's job: in the stage where the pipeline deploys, under a name that is free.
-fn gitlab(before: &str) -> String {
-    let pipeline: BTreeMap<String, Value> = serde_saphyr::from_str(before).unwrap_or_default();
+fn gitlab(pipeline: &BTreeMap<String, Value>) -> String {
     let name = ["publish", "shipway", "publish-by-shipway"].into_iter().find(|name| !pipeline.contains_key(*name)).unwrap_or("publish");
     let stages: Vec<&str> = pipeline.get("stages").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let usual = ["deploy", "publish", "release", "delivery"].into_iter().find(|usual| stages.contains(usual));
     let stage = usual.or(stages.last().copied()).map(|stage| format!("  stage: {stage}\n")).unwrap_or_default();
     format!(
         "# The registry is GitLab's own; the cluster is that of KUBECONFIG, a variable of type File. `shipway doctor` says what is missing.\n\
-         {name}:\n{stage}  image: {IMAGE}\n  script: shipway\n  artifacts:\n    when: always\n    paths: [shipway-report/]\n    \
+         {name}:\n{stage}  image: {IMAGE}\n  script: shipway\n  variables:\n    \
+         SHIPWAY_REPORT_URL: $CI_JOB_URL/artifacts/file/shipway-report/report.html\n  artifacts:\n    \
+         when: always\n    paths: [shipway-report/]\n    \
          reports: {{junit: shipway-report/junit.xml, dotenv: shipway-report/shipway.env}}\n"
     )
 }
@@ -78,6 +83,17 @@ mod tests {
         assert_eq!(parsed(&text)["shipway"]["stage"], "deploy");
         let text = with_job(&Scene::default(), CiKind::Gitlab, Some("stages:\n  - one\n  - two\n")).unwrap();
         assert_eq!(parsed(&text)["publish"]["stage"], "two");
+    }
+
+    #[test]
+    fn a_pipeline_that_cannot_be_read_keeps_its_jobs() {
+        let refused = with_job(&Scene::default(), CiKind::Gitlab, Some("publish: [\n")).unwrap_err();
+        assert!(refused.contains("script: shipway"), "{refused}");
+        let before = "publish:\n  script:\n    - !reference [.setup, script]\n";
+        let text = with_job(&Scene::default(), CiKind::Gitlab, Some(before)).unwrap_or_default();
+        assert!(text.lines().filter(|line| line.starts_with("publish:")).count() < 2, "{text}");
+        let text = with_job(&Scene::default(), CiKind::Gitlab, Some("# nothing yet\n")).unwrap();
+        assert_eq!(parsed(&text)["publish"]["script"], "shipway");
     }
 
     #[test]
