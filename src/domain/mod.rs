@@ -30,6 +30,7 @@ mod scaling;
 pub mod secret;
 pub mod status;
 pub mod step;
+pub mod sticky;
 pub mod stuck;
 pub mod units;
 pub mod workload;

@@ -96,6 +96,15 @@ impl Calls {
         self.read::<Value>(request).await.map(drop)
     }
 
+    /// Takes away what may be gone already.
+    pub async fn delete(&self, path: &[&str]) -> Result<(), Refused> {
+        let request = self.request(Method::DELETE, self.url(path, &[])?).repeatable();
+        match self.send(request).await {
+            Err(refused) if !refused.is(404) => Err(refused),
+            _ => Ok(()),
+        }
+    }
+
     async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Refused> {
         let response = self.send(request.header(header::CONTENT_TYPE, "application/json")).await?;
         let what = response.what().to_string();
@@ -207,16 +216,16 @@ pub(super) async fn find_kind(client: &net::Client, address: &Url) -> Result<Kin
     Err(unknown_kind(address))
 }
 
-/// Gitea tells its version to all, GitLab refuses it in JSON, GitHub's meta names its addresses.
+/// Gitea tells its version, GitLab refuses it in JSON, GitHub's meta names its addresses. One that answers nobody without a login
+/// refuses in JSON below its own API's path, too: Gitea with 403, GitHub Enterprise with 401.
 async fn is_of(kind: Kind, response: Response) -> bool {
     let status = response.status().as_u16();
     let Ok(body) = response.bytes(1 << 20).await else { return false };
     let Ok(body) = serde_json::from_slice::<Value>(&body) else { return false };
+    let has = |field: &str| body.get(field).is_some();
+    let refused = matches!(status, 401 | 403) && has("message");
     match kind {
-        Kind::Gitea => status == 200 && body.get("version").is_some(),
-        Kind::Gitlab => (status == 200 && body.get("version").is_some()) || (status == 401 && body.get("message").is_some()),
-        Kind::Github => {
-            status == 200 && (body.get("verifiable_password_authentication").is_some() || body.get("installed_version").is_some())
-        }
+        Kind::Gitea | Kind::Gitlab => refused || (status == 200 && has("version")),
+        Kind::Github => refused || (status == 200 && (has("verifiable_password_authentication") || has("installed_version"))),
     }
 }

@@ -7,28 +7,18 @@ use serde_json::json;
 use super::{
     Begun, Deployment, Note, State, Status,
     call::{Calls, Refused},
+    comments,
     repos::cut,
 };
 
 /// Longest texts of a status, characters.
 const LONGEST: usize = 255;
-/// Most pages of notes that are looked through: five thousand notes.
-const PAGES: usize = 50;
 
 /// A project at GitLab.
 pub(super) struct Gitlab {
     pub calls: Calls,
     /// Number, or path with its groups.
     pub project: String,
-}
-
-#[derive(Deserialize)]
-struct Text {
-    id: u64,
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    system: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,41 +48,11 @@ struct MergeRequest {
 
 impl Gitlab {
     pub async fn comment(&self, note: &mut Note, text: &str) -> Result<(), Refused> {
-        let number = note.number.to_string();
-        let project = note.project.clone().unwrap_or_else(|| self.project.clone());
-        let notes = ["projects", project.as_str(), "merge_requests", &number, "notes"];
-        if note.id.is_none() {
-            note.id = self.find(&notes, &note.marker).await?;
-        }
-        let body = json!({"body": text});
-        if let Some(id) = note.id {
-            let id = id.to_string();
-            let path: Vec<&str> = notes.into_iter().chain([id.as_str()]).collect();
-            match self.calls.set(Method::PUT, &path, &body).await {
-                Ok(()) => return Ok(()),
-                // a person deleted it, or it is another's that looks like ours
-                Err(refused) if refused.is(404) || (refused.is(403) && !refused.limited) => note.id = None,
-                Err(refused) => return Err(refused),
-            }
-        }
-        let made: Text = self.calls.make(&notes, &body).await?;
-        note.id = Some(made.id);
-        Ok(())
-    }
-
-    async fn find(&self, notes: &[&str], marker: &str) -> Result<Option<u64>, Refused> {
-        for page in 1..=PAGES {
-            let page = page.to_string();
-            let query = [("order_by", "created_at"), ("sort", "asc"), ("per_page", "100"), ("page", page.as_str())];
-            let answer = self.calls.get::<Vec<Text>>(notes, &query).await?;
-            if let Some(found) = answer.body.iter().find(|note| !note.system && note.body.lines().next() == Some(marker)) {
-                return Ok(Some(found.id));
-            }
-            if !answer.more {
-                break;
-            }
-        }
-        Ok(None)
+        let project = note.project.as_ref().unwrap_or(&self.project);
+        let notes = ["projects", project, "merge_requests", &note.number.to_string(), "notes"].map(str::to_string).to_vec();
+        let place =
+            comments::Place { list: notes.clone(), one: notes, edit: Method::PUT, query: &[("order_by", "created_at"), ("sort", "asc")] };
+        comments::say(&self.calls, &place, note, text).await
     }
 
     /// A state that is there already is refused as a transition: then it is as it should be.

@@ -2,6 +2,7 @@
 //! behind one type. Nothing here retries for long: the caller is a run that must not wait.
 
 mod call;
+mod comments;
 mod gitea;
 mod github;
 mod gitlab;
@@ -165,6 +166,8 @@ pub struct Note {
     pub marker: String,
     /// Set when it was found or made.
     pub id: Option<u64>,
+    /// It is known to be the only one.
+    pub is_settled: bool,
 }
 
 /// A deployment that was begun.

@@ -7,11 +7,8 @@ use serde_json::json;
 use super::{
     Kind, Note, State, Status,
     call::{Calls, Refused},
-    gitea, github,
+    comments, gitea, github,
 };
-
-/// Most pages of comments that are looked through: five thousand comments.
-const PAGES: usize = 50;
 
 /// A repository at GitHub, Gitea or Forgejo.
 pub(super) struct Repos {
@@ -19,13 +16,6 @@ pub(super) struct Repos {
     /// `owner/name`.
     pub project: String,
     pub kind: Kind,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Comment {
-    id: u64,
-    #[serde(default)]
-    body: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -47,39 +37,9 @@ struct Repository {
 
 impl Repos {
     pub async fn comment(&self, note: &mut Note, text: &str) -> Result<(), Refused> {
-        if note.id.is_none() {
-            note.id = self.find(note).await?;
-        }
-        let body = json!({"body": text});
-        if let Some(id) = note.id {
-            let path = self.path(&["issues", "comments", &id.to_string()]);
-            match self.calls.set(Method::PATCH, &refs(&path), &body).await {
-                Ok(()) => return Ok(()),
-                // a person deleted it, or it is another's that looks like ours
-                Err(refused) if refused.is(404) || (refused.is(403) && !refused.limited) => note.id = None,
-                Err(refused) => return Err(refused),
-            }
-        }
-        let path = self.path(&["issues", &note.number.to_string(), "comments"]);
-        let made: Comment = self.calls.make(&refs(&path), &body).await?;
-        note.id = Some(made.id);
-        Ok(())
-    }
-
-    async fn find(&self, note: &Note) -> Result<Option<u64>, Refused> {
-        let path = self.path(&["issues", &note.number.to_string(), "comments"]);
-        for page in 1..=PAGES {
-            let page = page.to_string();
-            let answer = self.calls.get::<Vec<Comment>>(&refs(&path), &[("per_page", "100"), ("page", &page)]).await?;
-            let is_ours = |comment: &&Comment| comment.body.as_deref().is_some_and(|body| body.lines().next() == Some(&note.marker));
-            if let Some(found) = answer.body.iter().find(is_ours) {
-                return Ok(Some(found.id));
-            }
-            if !answer.more {
-                break;
-            }
-        }
-        Ok(None)
+        let list = self.path(&["issues", &note.number.to_string(), "comments"]);
+        let place = comments::Place { list, one: self.path(&["issues", "comments"]), edit: Method::PATCH, query: &[] };
+        comments::say(&self.calls, &place, note, text).await
     }
 
     pub async fn status(&self, status: &Status) -> Result<(), Refused> {

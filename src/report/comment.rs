@@ -9,7 +9,7 @@ use super::{
     model::{DifferenceRecord, EvidenceRecord, Outcome, ProblemRecord, Report, SoFar, Stage},
     paint::{count, seconds},
 };
-use crate::domain::{problem::EvidenceKind, step::StepState, units::format_bytes};
+use crate::domain::{problem::EvidenceKind, step::StepState, sticky, units::format_bytes};
 
 /// What every forge takes: GitHub and Gitea 65,536 characters, Bitbucket 32,768.
 pub const LIMIT: usize = 32_000;
@@ -24,7 +24,7 @@ const DIFFERENCES: usize = 6_000;
 /// Renders the comment in at most `limit` bytes (at least 6,000): the middle of logs goes first, then whole pieces of evidence.
 pub fn render(report: &Report, limit: usize) -> String {
     let mut comment =
-        format!("{}\n### {} {} {}\n\n", marker(report), sign(report.result()), app(report), prose(&headline_words(report), 200));
+        format!("{}### {} {} {}\n\n", hidden(report), sign(report.result()), app(report), prose(&headline_words(report), 200));
     comment += &table(report);
     if let Some(problem) = report.problem() {
         comment += &cause(problem);
@@ -50,7 +50,7 @@ pub fn live(so_far: &SoFar, stage: Stage, limit: usize) -> String {
         Stage::RollingBack => "↩️",
     };
     let words = stage_words(stage, &report.command);
-    let mut comment = format!("{}\n### {sign} {} {words}\n\n", marker(report), app(report));
+    let mut comment = format!("{}### {sign} {} {words}\n\n", hidden(report), app(report));
     comment += &table(report);
     comment += &notes(report);
     let end = last_line(report);
@@ -62,6 +62,7 @@ pub fn live(so_far: &SoFar, stage: Stage, limit: usize) -> String {
 /// In a phrase; also the description of the commit's status.
 fn stage_words(stage: Stage, command: &str) -> &'static str {
     match (stage, command) {
+        (Stage::Started, "remove") => "is being removed",
         (Stage::Started, "publish") => "is being published",
         (Stage::Started, "rollback") | (Stage::RollingBack, _) => "is being rolled back",
         (Stage::Started, _) => "is being built",
@@ -80,13 +81,28 @@ pub fn live_marker(so_far: &SoFar) -> String {
     marker(&so_far.0)
 }
 
-/// The hidden first line by which the comment of this application and environment is found again.
+/// What nobody sees of a comment: its marker, and the pipeline when an older one may not speak after a newer one. What puts an older
+/// release back, or takes all away, is the news whichever pipeline did it.
+fn hidden(report: &Report) -> String {
+    let ci = report.ci.as_ref().filter(|_| !matches!(report.command.as_str(), "rollback" | "remove"));
+    let pipeline = ci.and_then(|ci| Some(sticky::line(&plain(&ci.kind), ci.pipeline?) + "\n")).unwrap_or_default();
+    format!("{}\n{pipeline}", marker(report))
+}
+
+/// The hidden first line by which the comment of this application and environment is found again. A job that does not publish has a
+/// comment of its own, as another job of the same pipeline may publish.
 pub fn marker(report: &Report) -> String {
-    let plain = |text: &String| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/') { c } else { '_' }).take(100).collect()
+    let names: String = report.app.iter().chain(&report.environment).map(|name| plain(name) + " ").collect();
+    let job = match report.command.as_str() {
+        "run" | "publish" | "rollback" | "remove" => String::new(),
+        other => format!("({}) ", plain(other)),
     };
-    let names: String = report.app.iter().chain(&report.environment).map(|name| format!("{} ", plain(name))).collect();
-    format!("<!-- shipway {names}-->")
+    format!("<!-- shipway {names}{job}-->")
+}
+
+/// A name that cannot end what hides it.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/') { c } else { '_' }).take(100).collect()
 }
 
 fn sign(outcome: Outcome) -> &'static str {

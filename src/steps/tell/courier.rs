@@ -121,10 +121,12 @@ impl CommentPlace {
     async fn note(&self, courier: &Courier, news: &News) -> Result<Option<Note>> {
         let marker = news.marker.clone();
         Ok(match self {
-            CommentPlace::At { number, project } => Some(Note { project: project.clone(), number: *number, marker, id: None }),
+            CommentPlace::At { number, project } => {
+                Some(Note { project: project.clone(), number: *number, marker, id: None, is_settled: false })
+            }
             CommentPlace::Of { sha } => {
                 let number = courier.forge().await?.merge_request_of(sha).await?;
-                number.map(|number| Note { project: None, number, marker, id: None })
+                number.map(|number| Note { project: None, number, marker, id: None, is_settled: false })
             }
         })
     }

@@ -54,7 +54,7 @@ impl Teller {
     pub fn start(job: Job, plan: &Plan, recorder: &Recorder, redactor: &Redactor, events: &Events) -> Arc<Teller> {
         let first = News::live(recorder, redactor, Stage::Started, false).unwrap_or_default();
         let (news, heard) = watch::channel(Arc::new(first));
-        let told = matches!(job, Job::Run | Job::Build | Job::Image | Job::Publish | Job::Rollback);
+        let told = matches!(job, Job::Run | Job::Build | Job::Image | Job::Publish | Job::Rollback | Job::Remove);
         let couriers = if told { couriers(job, plan, events, &heard) } else { Vec::new() };
         let (plan, recorder, redactor, events) = (plan.clone(), recorder.clone(), redactor.clone(), events.clone());
         Arc::new(Teller { news, couriers: Mutex::new(couriers), job, plan, recorder, redactor, events, rolling: Mutex::new(false) })
@@ -129,7 +129,7 @@ fn wants_message(when: NotifyWhen, plan: &Plan, report: &Report) -> bool {
         || plan.settings.environment.is_some()
         || matches!(ci.event, CiEvent::Schedule | CiEvent::Deployment | CiEvent::Rollback)
         || ci.kind == CiKind::Shell;
-    let failed = failed && (changed || (watched && ci.merge_request.is_none()));
+    let failed = failed && (changed || (watched && ci.event != CiEvent::MergeRequest));
     match when {
         NotifyWhen::Always => true,
         NotifyWhen::Failure => failed,
@@ -140,17 +140,13 @@ fn wants_message(when: NotifyWhen, plan: &Plan, report: &Report) -> bool {
 /// Those who carry news to the code host, each on its own: one that hangs holds up no other.
 fn couriers(job: Job, plan: &Plan, events: &Events, heard: &watch::Receiver<Arc<News>>) -> Vec<(&'static str, JoinHandle<()>)> {
     let wanted = Wanted::of(job, plan);
-    let target = match place::target(plan, &wanted) {
-        Ok(Some(target)) => target,
-        Ok(None) => return Vec::new(),
-        Err(said) => {
-            match said.loud {
-                true => events.warning(said.text, said.hint),
-                false => events.note(format!("{}: {}", said.text, said.hint)),
-            }
-            return Vec::new();
-        }
-    };
+    let (target, silence) = place::target(plan, &wanted);
+    match silence {
+        Some(said) if said.loud => events.warning(said.text, said.hint),
+        Some(said) => events.note(format!("{}: {}", said.text, said.hint)),
+        None => {}
+    }
+    let Some(target) = target else { return Vec::new() };
     let network = forge::network(super::access::forge_network(plan));
     let courier = Courier::new(target, network, events.clone());
     let own = courier.has_own_token();
@@ -191,7 +187,8 @@ impl Wanted {
         };
         Wanted {
             comment: comment_place(plan).filter(|_| settings.comment == Comment::Update),
-            status: sha.clone().filter(|_| status).map(|sha| status_of(job, plan, sha)),
+            // what is removed says nothing of a commit
+            status: sha.clone().filter(|_| status && job != Job::Remove).map(|sha| status_of(job, plan, sha)),
             deployment: sha.filter(|_| changes_cluster(job, plan) && !ci.is_fork()).and_then(|sha| deployment_of(plan, sha)),
             status_is_asked: settings.status == Auto::Yes,
         }

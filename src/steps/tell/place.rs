@@ -16,53 +16,57 @@ pub(in crate::steps) struct Silence {
     pub loud: bool,
 }
 
-/// Where this run is told of; None when nothing is wanted or no code host is known.
-pub(super) fn target(plan: &Plan, wanted: &Wanted) -> Result<Option<Target>, Silence> {
+/// Where this run is told of, and what is not told of it; neither when nothing is wanted or no code host is known.
+pub(super) fn target(plan: &Plan, wanted: &Wanted) -> (Option<Target>, Option<Silence>) {
     let remote = plan.facts.commit.as_ref().and_then(|commit| commit.remote.as_deref());
     let own = wanted.comment.is_some() || wanted.status.is_some();
     if !own && wanted.deployment.is_none() {
-        return Ok(None);
+        return (None, None);
     }
-    let token = plan.settings.forge.token.is_some();
-    let silence =
-        |text: &str, hint: &str| Silence { text: text.to_string(), hint: hint.to_string(), loud: token || wanted.status_is_asked };
-    let host = known(&plan.settings, &plan.ci, &plan.sources, remote);
-    let Some(target) = host else {
-        let said = silence("no code host is told of this run: its address or project is not known", "set forge.url");
-        return if said.loud { Err(said) } else { Ok(None) };
+    let asked = plan.settings.forge.token.is_some() || wanted.status_is_asked;
+    let nobody = |text: &str, hint: &str| (None, asked.then(|| Silence { text: text.to_string(), hint: hint.to_string(), loud: true }));
+    let Some(target) = known(&plan.settings, &plan.ci, &plan.sources, remote) else {
+        return nobody("no code host is told of this run: its address or project is not known", "set forge.url");
     };
     if is_bitbucket(&plan.ci, &target.address) {
-        let said = silence(
-            "Bitbucket is not told of this run",
-            "its comments and statuses are not in this version; comment.md is in the report's folder",
-        );
-        return if said.loud { Err(said) } else { Ok(None) };
+        let hint = "its comments and statuses are not in this version; comment.md is in the report's folder";
+        return nobody("Bitbucket is not told of this run", hint);
     }
     match &target.token {
-        Token::None => Err(no_token(plan, &target, wanted)),
-        Token::Job(_) if own && wanted.deployment.is_none() => Err(no_token(plan, &target, wanted)),
-        _ => Ok(Some(target)),
+        Token::None => (None, no_token(plan, &target, wanted)),
+        // it may record the deployment, and nothing else
+        Token::Job(_) if own => {
+            let silence = no_token(plan, &target, wanted);
+            (wanted.deployment.is_some().then_some(target), silence)
+        }
+        _ => (Some(target), None),
     }
 }
 
 /// What is left out for want of a token, and which one would do. A fork's pipeline gets no secrets, on purpose.
-fn no_token(plan: &Plan, target: &Target, wanted: &Wanted) -> Silence {
+fn no_token(plan: &Plan, target: &Target, wanted: &Wanted) -> Option<Silence> {
+    let kind = target.kind.or_else(|| Kind::of_address(&target.address));
+    // the job's own token is enough for a deployment, and Gitea has none
+    let deployment = wanted.deployment.as_ref().filter(|_| matches!(target.token, Token::None) && kind != Some(Kind::Gitea));
     let what: Vec<&str> = [
         wanted.comment.as_ref().map(|_| "no comment is written at the merge request"),
         wanted.status.as_ref().map(|_| "no status is set on the commit"),
+        deployment.map(|_| "no deployment is recorded"),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let text = what.join(" and ");
+    if what.is_empty() {
+        return None;
+    }
+    let (text, loud) = (what.join(" and "), wanted.status_is_asked);
     let file = plan.report_dir.join("comment.md");
     if plan.ci.is_fork() && plan.ci.unsaid_origin().is_none() {
         let hint = format!("this is a fork's merge request, which gets no secrets; {} has the comment", file.display());
-        return Silence { text, hint, loud: wanted.status_is_asked };
+        return Some(Silence { text, hint, loud });
     }
-    let kind = target.kind.or_else(|| Kind::of_address(&target.address));
     let hint = format!("{} ({} has the comment)", forge::wanted(kind, &target.token_place), file.display());
-    Silence { text, hint, loud: wanted.status_is_asked }
+    Some(Silence { text, hint, loud })
 }
 
 /// The project at its code host, as far as settings, CI and checkout tell.

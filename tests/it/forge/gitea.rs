@@ -8,7 +8,7 @@ use crate::support::{
 
 use super::{quick_checkout, with_build};
 
-const MARKER: &str = "<!-- shipway web -->";
+const MARKER: &str = "<!-- shipway web (build) -->";
 
 #[test]
 fn a_pull_request_has_one_comment_that_follows_it() {
@@ -27,7 +27,10 @@ fn a_pull_request_has_one_comment_that_follows_it() {
     assert!(statuses.iter().all(|status| status["context"] == "shipway/web/build"
         && status["target_url"] == format!("https://drone.example.test/{}/5", repo.path())));
     // begun and ended: two updates, of at most two requests each
-    let asked = proxy.count("GET", "/comments") + proxy.count("POST", "/comments") + proxy.count("PATCH", "/comments");
+    let asked = proxy.count("GET", "/comments")
+        + proxy.count("DELETE", "/comments")
+        + proxy.count("POST", "/comments")
+        + proxy.count("PATCH", "/comments");
     assert!(asked <= 4, "the comment took {asked} requests");
 
     checkout.write("README.md", "still more\n");
@@ -95,7 +98,7 @@ fn a_comment_is_found_among_two_hundred_and_two_applications_do_not_fight() {
     job("web").run().expect_code(0);
     let comments = repo.comments(number);
     let ours = |marker: &str| comments.iter().filter(|(_, text)| text.starts_with(marker)).count();
-    assert_eq!((comments.len(), ours(MARKER), ours("<!-- shipway other -->")), (202, 1, 1));
+    assert_eq!((comments.len(), ours(MARKER), ours("<!-- shipway other (build) -->")), (202, 1, 1));
 }
 
 #[test]
@@ -143,7 +146,11 @@ fn without_a_token_it_is_said_which_one_is_missing() {
     let (repo, number) = Repo::with_pull_request("no token", &checkout);
     let done = repo.drone(&checkout, number, &address()).env("PLUGIN_ENVIRONMENT", "review").arg("build").run().expect_code(0);
     done.expect_text(&["no comment is written at the merge request", "forge_token", "write:issue", "shipway-report/comment.md"]);
-    assert!(std::fs::read_to_string(checkout.path().join("shipway-report/comment.md")).unwrap().starts_with("<!-- shipway web review -->"));
+    assert!(
+        std::fs::read_to_string(checkout.path().join("shipway-report/comment.md"))
+            .unwrap()
+            .starts_with("<!-- shipway web review (build) -->")
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn a_pull_request_has_one_comment_and_the_commit_a_status() {
     github_step(&checkout, &host.api()).arg("build").run().expect_code(0);
     host.assert_published();
     let state = host.state();
-    let ours: Vec<_> = state.comments.iter().filter(|(_, text)| text.starts_with("<!-- shipway web -->\n")).collect();
+    let ours: Vec<_> = state.comments.iter().filter(|(_, text)| text.starts_with("<!-- shipway web (build) -->\n")).collect();
     assert!(ours.len() == 1 && ours[0].1.contains("✅"), "{ours:?}");
     let last = state.statuses.last().unwrap();
     assert_eq!((&last["state"], &last["context"], &last["sha"]), (&json!("success"), &json!("shipway/web/build"), &json!(checkout.head())));
@@ -48,6 +48,22 @@ fn the_host_is_asked_what_it_is_when_nobody_says() {
     );
     github_step(&checkout, &page).env("CI_FORGE_TYPE", "").arg("build").run().expect_code(0);
     assert_eq!(host.state().comments.len(), 1);
+}
+
+#[test]
+fn a_host_that_tells_nobody_without_a_login_what_it_is_is_known_by_its_refusal() {
+    let (checkout, host) = (quick_checkout(), Mock::start(Flavour::Github));
+    let page = host.api().trim_end_matches("/api/v3").to_string();
+    let refusal = json!({"message": "Must authenticate to access this API.", "documentation_url": "https://docs.github.com/rest"});
+    host.fault("GET", "/api/v3/meta", 9, Answer::json(401, &refusal));
+    github_step(&checkout, &page).env("CI_FORGE_TYPE", "").arg("build").run().expect_code(0);
+    assert_eq!(host.texts().len(), 1);
+
+    let gitea = Mock::start(Flavour::Github);
+    let page = gitea.api().trim_end_matches("/api/v3").to_string();
+    gitea.fault("GET", "/api/v1/version", 9, Answer::json(403, &json!({"message": "Only signed in user is allowed to call APIs."})));
+    github_step(&checkout, &page).env("CI_FORGE_TYPE", "").arg("build").run().expect_code(0);
+    assert!(gitea.count("GET", "/api/v1/repos/trade/web/issues/7/comments") > 0, "it is not taken for a Gitea");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_merge_request_has_one_note_and_the_commit_a_status_when_asked() {
     job().run().expect_code(0);
     host.assert_published();
     let state = host.state();
-    let ours: Vec<_> = state.comments.iter().filter(|(_, text)| text.starts_with("<!-- shipway web -->\n")).collect();
+    let ours: Vec<_> = state.comments.iter().filter(|(_, text)| text.starts_with("<!-- shipway web (build) -->\n")).collect();
     assert!(ours.len() == 1 && ours[0].1.contains("✅"), "{ours:?}");
     let last = state.statuses.last().unwrap();
     assert_eq!(
@@ -49,7 +49,7 @@ fn the_first_update_takes_two_requests_and_each_further_one() {
     let (checkout, host) = (with_build("[sleep, '1']"), Mock::start(Flavour::Gitlab));
     gitlab_job(&checkout, &host.api()).arg("build").run().expect_code(0);
     let asked: Vec<String> = host.state().seen.iter().map(|seen| seen.method.clone()).collect();
-    assert_eq!(asked, ["GET", "POST", "PUT"], "found, written, and brought to its end");
+    assert_eq!(asked, ["GET", "POST", "GET", "PUT"], "looked for and written, looked at and brought to its end");
 }
 
 #[test]
@@ -130,6 +130,61 @@ fn the_jobs_own_token_writes_no_note_and_that_is_said() {
     assert!(host.state().seen.is_empty());
 }
 
+/// A comment as pipeline `pipeline` of the same job left it.
+fn left_by(pipeline: u64) -> String {
+    format!("<!-- shipway web (build) -->\n<!-- pipeline gitlab {pipeline} -->\n### as it was")
+}
+
+#[test]
+fn an_older_pipeline_leaves_the_words_of_a_newer_one_alone() {
+    let (checkout, host) = (with_build("[sleep, '2']"), Mock::start(Flavour::Gitlab));
+    host.comments_are(&[&left_by(4712)]);
+    gitlab_job(&checkout, &host.api()).arg("build").run().expect_code(0);
+    assert_eq!(host.texts(), [left_by(4712)]);
+    host.comments_are(&[&left_by(4710)]);
+    let mut run = gitlab_job(&checkout, &host.api()).arg("build").spawn();
+    run.wait_until("it has taken over from the older one", |_| host.texts()[0].contains("gitlab 4711 -->"));
+    // a newer one speaks while it still builds
+    host.comments_are(&[&left_by(4712)]);
+    run.wait().expect_code(0);
+    assert_eq!(host.texts(), [left_by(4712)]);
+    host.assert_published();
+}
+
+#[test]
+fn what_somebody_else_wrote_with_our_first_line_adds_no_comment_to_each_run() {
+    let (checkout, host) = (quick_checkout(), Mock::start(Flavour::Gitlab));
+    host.comment_of_another("<!-- shipway web (build) -->\nsaid by somebody else");
+    let job = || gitlab_job(&checkout, &host.api()).arg("build");
+    job().run().expect_code(0);
+    job().run().expect_code(0);
+    let texts = host.texts();
+    assert!(texts.len() == 2 && texts[0].ends_with("somebody else") && texts[1].contains("✅"), "{texts:?}");
+    host.assert_published();
+}
+
+#[test]
+fn of_two_comments_that_were_written_at_the_same_moment_the_oldest_stays() {
+    let (checkout, host) = (with_build("[sleep, '2']"), Mock::start(Flavour::Gitlab));
+    let mut run = gitlab_job(&checkout, &host.api()).arg("build").spawn();
+    run.wait_until("its comment is there", |_| !host.texts().is_empty());
+    // another job's had been written when this one looked, and was not seen yet
+    host.state().comments.insert(0, (7, left_by(4711)));
+    run.wait().expect_code(0);
+    let state = host.state();
+    let [(7, text)] = &state.comments[..] else { panic!("{:?}", state.comments) };
+    assert!(text.contains("✅"), "{text}");
+}
+
+#[test]
+fn a_job_that_builds_beside_the_one_that_publishes_has_its_own_comment() {
+    let (checkout, host) = (quick_checkout(), Mock::start(Flavour::Gitlab));
+    gitlab_job(&checkout, &host.api()).arg("build").run().expect_code(0);
+    gitlab_job(&checkout, &host.api()).arg("run").run().expect_code(0);
+    let firsts: Vec<String> = host.texts().iter().map(|text| text.lines().next().unwrap().to_string()).collect();
+    assert_eq!(firsts, ["<!-- shipway web (build) -->", "<!-- shipway web -->"]);
+}
+
 #[test]
 fn a_forks_merge_request_is_told_what_is_left_out_and_why() {
     let (checkout, host) = (quick_checkout(), Mock::start(Flavour::Gitlab));
@@ -154,7 +209,10 @@ fn a_publish_is_followed_to_its_end_and_recorded_with_its_address() {
         ["⏳ `web` in `prod` is being published", "🔄 `web` in `prod` is being rolled out", "✅ `web` in `prod` is up: revision 1"];
     assert_eq!(texts.len(), stages.len(), "{texts:?}");
     assert!(
-        texts.iter().zip(stages).all(|(text, stage)| text.starts_with("<!-- shipway web prod -->\n### ") && text.contains(stage)),
+        texts
+            .iter()
+            .zip(stages)
+            .all(|(text, stage)| text.starts_with("<!-- shipway web prod -->\n<!-- pipeline gitlab 1 -->\n### ") && text.contains(stage)),
         "{texts:?}"
     );
     {
@@ -188,11 +246,28 @@ fn where_the_ci_records_the_deployment_only_its_address_is_set_with_the_jobs_own
     let (checkout, host, namespace) = (empty_checkout("web"), Mock::start(Flavour::Gitlab), lab().namespace("told by ci"));
     host.state().environments.push(json!({"id": 5, "name": "prod", "external_url": null}));
     let job = publishing(&checkout, &host, &namespace, "1").env("CI_ENVIRONMENT_NAME", "prod").env("SHIPWAY_FORGE_TOKEN", "");
-    job.env("CI_JOB_TOKEN", JOB_TOKEN).env("SHIPWAY_FORGE_ENVIRONMENT_URL", "https://web.example.test").run().expect_code(0);
+    let job = job.env("CI_JOB_TOKEN", JOB_TOKEN).env("SHIPWAY_FORGE_ENVIRONMENT_URL", "https://web.example.test");
+    let done = job.env("SHIPWAY_STATUS", "true").run().expect_code(0);
+    done.expect_text(&["no comment is written at the merge request and no status is set on the commit", "a project access token"]);
     host.assert_published();
     let state = host.state();
     assert!(state.deployments.is_empty() && state.comments.is_empty());
     assert_eq!(state.environments[0]["external_url"], "https://web.example.test");
+}
+
+#[test]
+fn what_is_removed_is_told_whichever_pipeline_does_it() {
+    let (checkout, host, namespace) = (empty_checkout("web"), Mock::start(Flavour::Gitlab), lab().namespace("told removed"));
+    let alone = publishing(&checkout, &host, &namespace, "1").env("SHIPWAY_FORGE_TOKEN", "").env("SHIPWAY_COMMENT", "off");
+    alone.run().expect_code(0).expect_text(&["no deployment is recorded: make a project access token"]);
+    publishing(&checkout, &host, &namespace, "1").run().expect_code(0);
+    let of_newer = host.texts()[0].replace("gitlab 1 -->", "gitlab 9000 -->");
+    host.comments_are(&[&of_newer]);
+    let job = on_cluster(gitlab_job(&checkout, &host.api()), &namespace, 17).env("SHIPWAY_ENVIRONMENT", "prod").env("SHIPWAY_APP", "web");
+    job.arg("remove").run().expect_code(0);
+    let texts = host.texts();
+    assert!(texts.len() == 1 && texts[0].contains("`web` in `prod` is not on the cluster any longer"), "{texts:?}");
+    host.assert_published();
 }
 
 #[test]

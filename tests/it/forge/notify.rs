@@ -160,3 +160,13 @@ fn a_wrong_address_is_a_mistake_of_the_settings() {
     let alone = job(&checkout, "").env("SHIPWAY_NOTIFY_SECRET", "notify-signing-canary");
     alone.run().expect_code(2).expect_text(&["notify.secret", "notify.url"]);
 }
+
+#[test]
+fn the_default_branch_is_told_of_though_a_merge_request_starts_from_it() {
+    let (checkout, receiver) = (with_build("['false']"), Receiver::new(ok(json!({}))));
+    job(&checkout, &receiver.url("/hook")).env("CI_OPEN_MERGE_REQUESTS", "trade/web!7").run().expect_code(10);
+    assert_eq!(receiver.seen().len(), 1);
+    let of_request = job(&checkout, &receiver.url("/hook")).env("CI_PIPELINE_SOURCE", "merge_request_event").env("CI_COMMIT_BRANCH", "");
+    of_request.env("CI_MERGE_REQUEST_IID", "7").run().expect_code(10);
+    assert_eq!(receiver.seen().len(), 1, "a merge request has its comment");
+}

@@ -79,7 +79,8 @@ fn judge_comment(comment: &str, limit: usize) -> Result<(), TestCaseError> {
         prop_assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line:?}");
     }
     for text in active(comment) {
-        let ours = text.starts_with("link https://ci.example.test/") || text.starts_with("<!-- shipway ");
+        let ours =
+            text.starts_with("link https://ci.example.test/") || text.starts_with("<!-- shipway ") || text.starts_with("<!-- pipeline ");
         let tags = ["<details>", "<summary>", "</summary>", "</details>", "<code>", "</code>", "<sub>", "</sub>"];
         let markup = tags.iter().fold(text.clone(), |rest, tag| rest.replace(tag, ""));
         let foreign_markup = markup.contains('<') && !ours;

@@ -45,8 +45,19 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             state.comments.push((id, body["body"].as_str().unwrap().to_string()));
             Ok(Answer::json(201, &json!({"id": id, "body": body["body"]})))
         }
+        ("GET", ["issues", "comments", number]) => Ok(state.comment(number).map_or_else(
+            || Answer::json(404, &json!({"message": "Not Found"})),
+            |(id, body)| Answer::json(200, &json!({"id": id, "body": body, "user": {"login": "someone"}})),
+        )),
+        ("DELETE", ["issues", "comments", number]) => {
+            state.comments.retain(|(id, _)| id.to_string() != *number);
+            Ok(Answer { status: 204, ..Answer::default() })
+        }
         ("PATCH", ["issues", "comments", number]) => {
             let body = check(request, &[("body", true, comment)])?;
+            if state.is_anothers(number) {
+                return Ok(Answer::json(403, &json!({"message": "Resource not accessible by personal access token"})));
+            }
             match state.comments.iter_mut().find(|(id, _)| id.to_string() == *number) {
                 Some((id, text)) => {
                     *text = body["body"].as_str().unwrap().to_string();

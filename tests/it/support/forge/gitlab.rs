@@ -64,8 +64,19 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             state.comments.push((id, body["body"].as_str().unwrap().to_string()));
             Ok(Answer::json(201, &json!({"id": id, "body": body["body"], "system": false})))
         }
+        ("GET", ["projects", id, "merge_requests", "7", "notes", note]) if project(id) => Ok(state.comment(note).map_or_else(
+            || Answer::json(404, &json!({"message": "404 Not found"})),
+            |(id, body)| Answer::json(200, &json!({"id": id, "body": body, "system": false, "author": {"id": 1}})),
+        )),
+        ("DELETE", ["projects", id, "merge_requests", "7", "notes", note]) if project(id) => {
+            state.comments.retain(|(id, _)| id.to_string() != *note);
+            Ok(Answer { status: 204, ..Answer::default() })
+        }
         ("PUT", ["projects", id, "merge_requests", "7", "notes", note]) if project(id) => {
             let body = check(request, &[("body", true, some_text)])?;
+            if state.is_anothers(note) {
+                return Ok(Answer::json(403, &json!({"message": "403 Forbidden"})));
+            }
             match state.comments.iter_mut().find(|(id, _)| id.to_string() == *note) {
                 Some((id, text)) => {
                     *text = body["body"].as_str().unwrap().to_string();

@@ -45,6 +45,8 @@ pub struct State {
     pub seen: Vec<Request>,
     /// Number of the comment, text.
     pub comments: Vec<(u64, String)>,
+    /// Numbers of comments that the token's user did not write.
+    pub anothers: Vec<u64>,
     pub statuses: Vec<Value>,
     pub deployments: Vec<Value>,
     /// Of GitHub's deployments.
@@ -55,6 +57,14 @@ pub struct State {
 }
 
 impl State {
+    fn comment(&self, number: &str) -> Option<&(u64, String)> {
+        self.comments.iter().find(|(id, _)| id.to_string() == number)
+    }
+
+    fn is_anothers(&self, number: &str) -> bool {
+        self.anothers.iter().any(|id| id.to_string() == number)
+    }
+
     fn id(&mut self) -> u64 {
         self.next += 1;
         1000 + self.next
@@ -94,9 +104,30 @@ impl Mock {
 
     /// Nothing is answered for so long, whatever is asked.
     pub fn hang(&self, time: Duration) {
-        for method in ["GET", "POST", "PUT", "PATCH"] {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             self.fault(method, "", usize::MAX, Answer { status: 500, delay: time, ..Answer::default() });
         }
+    }
+
+    /// The texts of all comments.
+    pub fn texts(&self) -> Vec<String> {
+        self.state().comments.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Puts these comments in the place of all others; the first keeps its number.
+    pub fn comments_are(&self, texts: &[&str]) {
+        let mut state = self.state();
+        let held = state.comments.first().map(|(id, _)| *id);
+        let first = held.unwrap_or_else(|| state.id());
+        state.comments = (first..).zip(texts.iter().map(|text| (*text).to_string())).collect();
+    }
+
+    /// A comment of somebody else, which the token may not edit.
+    pub fn comment_of_another(&self, text: &str) {
+        let mut state = self.state();
+        let id = state.id();
+        state.comments.push((id, text.to_string()));
+        state.anothers.push(id);
     }
 
     /// So many comments of others.
@@ -104,7 +135,7 @@ impl Mock {
         let mut state = self.state();
         for number in 0..count {
             let id = state.id();
-            state.comments.push((id, format!("a word of person {number}\n<!-- shipway web -->")));
+            state.comments.push((id, format!("a word of person {number}\n<!-- shipway web (build) -->")));
         }
     }
 
