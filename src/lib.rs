@@ -16,6 +16,7 @@ pub mod net;
 pub mod notify;
 pub mod plan;
 pub mod process;
+pub mod queue;
 pub mod registry;
 pub mod report;
 pub mod settings;

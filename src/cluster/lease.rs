@@ -128,14 +128,8 @@ impl Fence {
     }
 
     fn with(name: &str, tenure: Duration, patient: bool, sent: Duration) -> Self {
-        let fence = Fence {
-            name: name.into(),
-            lost: CancellationToken::new(),
-            renewed: Arc::default(),
-            tenure,
-            patient,
-            news: Arc::default(),
-        };
+        let fence =
+            Fence { name: name.into(), lost: CancellationToken::new(), renewed: Arc::default(), tenure, patient, news: Arc::default() };
         fence.renew(sent);
         fence
     }

@@ -182,6 +182,9 @@ codes! {
     ForgeFailed "forge-failed" Transient "the code host answered with an error" "see the host's own message";
     CenterUnreachable "center-unreachable" Transient "the configuration centre did not answer" "check center.url and the network; retry the job";
     CenterDenied "center-denied" Auth "the configuration centre does not permit this" "check the USER:PASSWORD of center.url, and the rights on the node that the message names";
+    QueueUnreachable "queue-unreachable" Transient "the message broker of queue.url did not answer" "check queue.url and the network; the events wait in queue.outbox, and the next run sends them";
+    QueueDenied "queue-denied" Auth "the message broker of queue.url refused the credentials, the virtual host or the exchange" "correct queue.url, or give its user the right that the message names";
+    QueueOutboxFull "queue-outbox-full" User "too many events wait for the message broker already" "bring the broker of queue.url back, or empty the folder of queue.outbox";
     NotifyFailed "notify-failed" Transient "the message of notify.url was not taken" "check notify.url and notify.secret; see the answer";
     DiskFull "disk-full" Transient "there is no space left on the disk" "make room on the runner, and retry the job";
     IoFailed "io-failed" Transient "a file could not be read or written" "see the path and the operating system's message";

@@ -4,6 +4,7 @@
 //! events (see [`events`]). [`write_all`] leaves the files of `report.dir`. Everything but that writer is pure.
 
 pub mod card;
+pub mod cloud_event;
 pub mod comment;
 pub mod dotenv;
 pub mod files;

@@ -17,6 +17,7 @@ mod package;
 mod process;
 mod publish;
 mod pushed;
+mod queue;
 mod registry;
 mod report;
 mod run;

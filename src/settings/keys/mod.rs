@@ -77,7 +77,7 @@ pub struct Settings {
     pub notify: Notify,
     /// The configuration centre, for leader election and locks.
     pub center: Center,
-    /// Build messages.
+    /// A message broker that is told of each step.
     pub queue: Queue,
     /// The record of all publishes.
     pub ledger: Ledger,

@@ -161,13 +161,22 @@ pub struct Center {
     pub url: Secret,
 }
 
-/// Build messages.
+/// A message broker that is told of each step.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
-    /// amqp://… or amqps://….
+    /// amqp://… or amqps://…: gets an event at the start and the end of each step.
     #[schemars(extend("x-secret" = "credentials"))]
     pub url: Option<Secret>,
+    /// Name of the topic exchange that the events go to.
+    #[schemars(extend("default" = "shipway.events"))]
+    pub exchange: String,
+    /// PEM file of the broker's certificate authority.
+    #[schemars(extend("x-kind" = "file"))]
+    pub ca: Option<PathBuf>,
+    /// Folder where events wait when the broker is away: the next run with it sends them.
+    #[schemars(extend("x-kind" = "file", "x-default" = "shipway/outbox in XDG_CACHE_HOME or ~/.cache"))]
+    pub outbox: Option<PathBuf>,
 }
 
 /// The record of all publishes.

@@ -2,6 +2,7 @@
 //! beside the run: nobody waits for a code host but the run's end, for a few seconds.
 
 mod courier;
+mod messages;
 mod news;
 pub(super) mod place;
 
@@ -15,6 +16,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use self::{
     courier::{Courier, Errand},
+    messages::Messages,
     news::News,
 };
 use super::Job;
@@ -39,6 +41,7 @@ const LAST: Duration = Duration::from_secs(5);
 pub struct Teller {
     news: watch::Sender<Arc<News>>,
     couriers: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
+    messages: Option<Messages>,
     job: Job,
     plan: Plan,
     recorder: Recorder,
@@ -56,8 +59,10 @@ impl Teller {
         let (news, heard) = watch::channel(Arc::new(first));
         let told = matches!(job, Job::Run | Job::Build | Job::Image | Job::Publish | Job::Rollback | Job::Remove);
         let couriers = if told { couriers(job, plan, events, &heard) } else { Vec::new() };
+        let messages = Messages::start(plan, recorder, redactor, events);
         let (plan, recorder, redactor, events) = (plan.clone(), recorder.clone(), redactor.clone(), events.clone());
-        Arc::new(Teller { news, couriers: Mutex::new(couriers), job, plan, recorder, redactor, events, rolling: Mutex::new(false) })
+        let (couriers, rolling) = (Mutex::new(couriers), Mutex::new(false));
+        Arc::new(Teller { news, couriers, messages, job, plan, recorder, redactor, events, rolling })
     }
 
     /// The sink of the run's events, with an ear for those that others want to hear of: at most three in a run.
@@ -69,7 +74,8 @@ impl Teller {
                 Event::RollingBack { .. } => Some(Stage::RollingBack),
                 _ => None,
             };
-            inner.emit(event);
+            inner.emit(event.clone());
+            teller.messages.iter().for_each(|messages| messages.hear(&event));
             stage.into_iter().for_each(|stage| teller.hear(stage));
         })
     }
@@ -89,7 +95,12 @@ impl Teller {
         self.news.send_replace(Arc::new(News::last(report, rolling)));
         let mut couriers = std::mem::take(&mut *self.couriers.lock().unwrap_or_else(PoisonError::into_inner));
         let told = timeout(LAST, join_all(couriers.iter_mut().map(|(_, courier)| courier)));
-        let (told, notified) = tokio::join!(told, timeout(LAST, self.notify(report)));
+        let messages = async {
+            if let Some(messages) = &self.messages {
+                messages.finish(report, LAST).await;
+            }
+        };
+        let (told, notified, ()) = tokio::join!(told, timeout(LAST, self.notify(report)), messages);
         if told.is_err() {
             let late: Vec<&str> = couriers.iter().filter(|(_, courier)| !courier.is_finished()).map(|(what, _)| *what).collect();
             couriers.iter().for_each(|(_, courier)| courier.abort());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use shipway::report::{exit_codes_reference, json, problems_reference, report_reference, report_schema};
+use shipway::report::{cloud_event::event_schema, exit_codes_reference, json, problems_reference, report_reference, report_schema};
 
 use super::sample;
 
@@ -22,6 +22,7 @@ fn the_references_are_current() {
     check("docs/exit-codes.md", &exit_codes_reference());
     check("docs/report-json.md", &report_reference());
     check("plugin/report.schema.json", &format!("{:#}\n", report_schema()));
+    check("plugin/event.schema.json", &format!("{:#}\n", event_schema()));
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn every_field_of_the_report_is_documented() {
 }
 
 /// A reader that knows nothing but what the schema says, as far as a report needs it.
-fn fits(value: &Value, schema: &Value, path: &str) {
+pub fn fits(value: &Value, schema: &Value, path: &str) {
     if let Some(choices) = schema["anyOf"].as_array() {
         let choice = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());
         return fits(value, choice.unwrap_or_else(|| panic!("{path}: {value} is none of {choices:?}")), path);

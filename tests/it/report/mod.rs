@@ -12,3 +12,5 @@ mod log;
 mod page;
 mod sample;
 mod views;
+
+pub use documents::fits;
