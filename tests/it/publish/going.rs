@@ -34,7 +34,9 @@ use crate::support::{lab::lab, others::guard, unique};
 /// A pod of the application on a node that does not exist, deleted, with this finalizer.
 async fn ghost(ground: &Ground, name: &str, node: &str, finalizers: &[&str]) {
     let pods: Api<Pod> = ground.api().await;
-    let pod = json!({"metadata": {"name": name, "finalizers": finalizers, "labels": {"app.kubernetes.io/instance": NAME}},
+    let labels = json!({"app.kubernetes.io/instance": NAME, "app.kubernetes.io/managed-by": "shipway", "pod-template-hash": "old"});
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{NAME}-old"), "uid": "gone", "controller": true});
+    let pod = json!({"metadata": {"name": name, "finalizers": finalizers, "labels": labels, "ownerReferences": [owner]},
         "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "app", "image": super::ground::image("1").to_string()}],
             "tolerations": [{"operator": "Exists"}]}});

@@ -116,8 +116,8 @@ fn while_waiting_for_the_lock_nothing_is_changed() {
 fn a_full_disk_is_named_and_nothing_is_published() {
     let namespace = lab().namespace("disk full");
     let checkout = jar_checkout("web", &fixture::archive("spring-boot-service", ""));
-    // the context is put together there; layers of jars are on no disk
-    let small = SmallDisk::of(1024);
+    // the context is put together there, of which the libraries are no part
+    let small = SmallDisk::of(8);
     let done = publishing(&checkout, &namespace, 1).env("SHIPWAY_REPORT_DIR", small.path()).run();
     done.expect_code(20).expect_text(&["disk-full", &small.path().display().to_string()]);
     assert!(!has_deployment(&namespace.name, "web"));
