@@ -89,6 +89,16 @@ pub fn archive(bytes: &[u8]) {
     assert_eq!(beside.count(), 0, "something was written beside the context");
 }
 
+/// A layer of a base may be refused or taken, but nothing of it gets out of the folder for its files.
+pub fn layer(bytes: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, scratch) = (folder.path().join("layer.tar"), folder.path().join("scratch"));
+    fs::write(&path, bytes).unwrap();
+    fs::create_dir(&scratch).unwrap();
+    image::fuzz_layer(&path, &scratch);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was written beside the folder");
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -104,13 +114,14 @@ mod tests {
 
     #[test]
     fn every_target_takes_its_seeds() {
-        let targets: [(&str, Body); 6] = [
+        let targets: [(&str, Body); 7] = [
             ("reference", super::reference),
             ("dockerfile", super::dockerfile),
             ("ignore", super::ignore),
             ("documents", super::documents),
             ("challenge", super::challenge),
             ("archive", super::archive),
+            ("layer", super::layer),
         ];
         for (target, body) in targets {
             assert!(over_seeds(target, body) > 0, "{target} has no seeds");

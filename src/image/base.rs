@@ -168,7 +168,8 @@ impl<'a> Bases<'a> {
             return if base.platform.fits(platform) { Ok(base) } else { Err(missing(&top.name, platform, &[base.platform])) };
         };
         let candidates: Vec<(&Descriptor, Platform)> = manifests.iter().filter_map(|one| Some((one, platform_of(one)?))).collect();
-        let Some((descriptor, _)) = candidates.iter().find(|(_, has)| has.fits(platform)) else {
+        let serving = candidates.iter().filter_map(|(descriptor, has)| Some((has.distance(platform)?, descriptor)));
+        let Some((_, descriptor)) = serving.min_by_key(|(distance, _)| *distance) else {
             let has: Vec<Platform> = candidates.into_iter().map(|(_, has)| has).collect();
             return Err(missing(&top.name, platform, &has));
         };

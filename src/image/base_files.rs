@@ -13,8 +13,8 @@ use super::{
     base::Base,
     config::Packing,
     context::clean,
+    entries::{Archive, Entry},
     layout,
-    packing::open,
     tree::{Kind, Node, Owner, Tree, join},
 };
 use crate::{
@@ -27,8 +27,12 @@ use crate::{
 
 /// Layers that are fetched at the same time.
 const FETCHERS: usize = 3;
-/// More files than this are not listed.
-const MAX_ENTRIES: usize = 2_000_000;
+/// More files than this are not listed …
+const MAX_ENTRIES: usize = 300_000;
+/// … nor more names and targets of links in one layer than so many bytes.
+const MAX_NAMES: usize = 64 << 20;
+/// Files that are taken out of one base, bytes at most.
+const MAX_TAKEN: u64 = 8 << 30;
 /// The beginning of names that take away what lower layers have, and the name that empties a folder.
 pub(super) const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
@@ -87,6 +91,20 @@ struct Listed {
 }
 
 impl Listed {
+    /// Takes in an entry under its path; `at` is where its content stands.
+    fn take(&mut self, path: &str, entry: &Entry<'_>, at: (usize, usize), below: &Tree) {
+        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+        if file == OPAQUE {
+            self.emptied.push(folder.to_string());
+        } else if let Some(gone) = file.strip_prefix(WHITEOUT) {
+            self.gone.push(join(folder, gone));
+        } else if !path.is_empty()
+            && let Some(node) = node(entry, at, &self.tree, below)
+        {
+            self.tree.insert(path.to_string(), node);
+        }
+    }
+
     fn put_over(self, tree: &mut Tree) {
         for path in &self.gone {
             tree.remove(path);
@@ -115,31 +133,27 @@ fn remove_below(tree: &mut Tree, folder: &str) {
 
 fn read(number: usize, path: &Path, packing: Packing, name: &str, below: &Tree) -> Result<Listed> {
     let mut layer = Listed::default();
-    let mut archive = tar::Archive::new(open(path, packing)?);
+    let mut names = 0;
+    let mut archive = Archive::open(path, packing)?;
     let entries = archive.entries().map_err(|error| broken(name, error))?;
     for (entry_number, entry) in entries.enumerate() {
         let entry = entry.map_err(|error| broken(name, error))?;
         if entry_number > MAX_ENTRIES {
             return Err(broken(name, format!("a layer has more than {MAX_ENTRIES} entries")));
         }
+        names += entry.path_bytes().len() + entry.link_name_bytes().map_or(0, |target| target.len());
+        if names > MAX_NAMES {
+            return Err(broken(name, format!("a layer has names of more than {} MiB", MAX_NAMES >> 20)));
+        }
         let written = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let path = clean(&written).ok_or_else(|| broken(name, format!("{written:?} leads out of it")))?;
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path.as_str()));
-        if file == OPAQUE {
-            layer.emptied.push(folder.to_string());
-        } else if let Some(gone) = file.strip_prefix(WHITEOUT) {
-            layer.gone.push(join(folder, gone));
-        } else if !path.is_empty()
-            && let Some(node) = node(&entry, number, entry_number, &layer.tree, below)
-        {
-            layer.tree.insert(path, node);
-        }
+        layer.take(&path, &entry, (number, entry_number), below);
     }
     Ok(layer)
 }
 
 /// None for what is no file: headers that stand for all that follows, and links to what is not there.
-fn node<R: Read>(entry: &tar::Entry<'_, R>, layer: usize, number: usize, own: &Tree, below: &Tree) -> Option<Node> {
+fn node(entry: &Entry<'_>, (layer, number): (usize, usize), own: &Tree, below: &Tree) -> Option<Node> {
     let header = entry.header();
     let owner = Owner { user: header.uid().unwrap_or(0), group: header.gid().unwrap_or(0) };
     let mode = header.mode().unwrap_or(0o644) & 0o7777;
@@ -169,16 +183,17 @@ impl BaseFiles {
         }
         let dir =
             tempfile::Builder::new().prefix("files-").tempdir_in(scratch).map_err(|error| Problem::io("write", scratch, &error))?.keep();
+        let mut left = MAX_TAKEN;
         for (number, (path, packing)) in self.layers.iter().enumerate() {
             let last = wanted.range((number, 0)..(number + 1, 0)).next_back().map(|(_, entry)| *entry);
             let Some(last) = last else { continue };
             let failed = |error: std::io::Error| Problem::io("read", path, &error);
-            let mut archive = tar::Archive::new(open(path, *packing)?);
+            let mut archive = Archive::open(path, *packing)?;
             for (entry_number, entry) in archive.entries().map_err(failed)?.enumerate().take(last + 1) {
                 let mut entry = entry.map_err(failed)?;
                 if wanted.contains(&(number, entry_number)) {
                     let to = dir.join(format!("{number}-{entry_number}"));
-                    write(&mut entry, &to)?;
+                    write(&mut entry, &to, &mut left)?;
                     found.insert((number, entry_number), to);
                 }
             }
@@ -187,11 +202,25 @@ impl BaseFiles {
     }
 }
 
-fn write(from: &mut impl Read, to: &Path) -> Result<()> {
+/// Writes a file of a base; `left` is how many bytes may still be taken.
+fn write(from: &mut impl Read, to: &Path, left: &mut u64) -> Result<()> {
     let failed = |error: std::io::Error| Problem::io("write", to, &error);
     let mut file = BufWriter::new(File::create(to).map_err(failed)?);
-    std::io::copy(&mut BufReader::new(from), &mut file).map_err(failed)?;
+    let size = std::io::copy(&mut BufReader::new(from.take(*left + 1)), &mut file).map_err(failed)?;
+    let too_much = || Problem::new(Code::RegistryProtocol, format!("files of more than {} GiB are taken out of a base", MAX_TAKEN >> 30));
+    *left = left.checked_sub(size).ok_or_else(too_much)?;
     file.flush().map_err(failed)
+}
+
+/// Lists bytes as a plain layer, and takes out what it holds; see [`super::fuzz_layer`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn layer(path: &Path, scratch: &Path) {
+    let Ok(files) = list(vec![(path.to_path_buf(), Packing::Plain)], "fuzz") else { return };
+    let packed = files.tree.values().filter_map(|node| match node.kind {
+        Kind::Packed { layer, entry, size } if size <= MAX_NAMES as u64 => Some((layer, entry)),
+        _ => None,
+    });
+    let _ = files.unpack(&packed.collect(), scratch);
 }
 
 #[cfg(test)]
@@ -278,5 +307,34 @@ mod tests {
         let (path, _) = layer(dir.path(), "2", &[]);
         std::fs::write(&path, b"no tar at all".repeat(60)).unwrap();
         assert_eq!(list(vec![(path, Packing::Plain)], "base").unwrap_err().code, Code::RegistryProtocol);
+        // A name as no system takes it, which the crate would read whole.
+        let named = layer(dir.path(), "3", &[(&"n".repeat(2 << 20), tar::EntryType::Regular, "")]);
+        let problem = list(vec![named], "base").unwrap_err();
+        assert_eq!(problem.code, Code::RegistryProtocol);
+        assert!(problem.message.contains("longer than 1 MiB"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_layer_has_so_many_entries_and_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "n".repeat(1 << 19);
+        for (entries, words) in
+            [(vec![("a", ""); MAX_ENTRIES + 2], "300000 entries"), (vec![(long.as_str(), ""); 129], "of more than 64 MiB")]
+        {
+            let entries: Vec<_> = entries.into_iter().map(|(path, text)| (path, tar::EntryType::Regular, text)).collect();
+            let problem = list(vec![layer(dir.path(), "1", &entries)], "base").unwrap_err();
+            assert_eq!(problem.code, Code::RegistryProtocol);
+            assert!(problem.message.contains(words), "{}", problem.message);
+        }
+    }
+
+    #[test]
+    fn so_much_is_taken_out_of_a_base() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut left = 10;
+        write(&mut [7; 10].as_slice(), &dir.path().join("fits"), &mut left).unwrap();
+        let problem = write(&mut [7; 1].as_slice(), &dir.path().join("more"), &mut left).unwrap_err();
+        assert_eq!((problem.code, left), (Code::RegistryProtocol, 0));
+        assert!(problem.message.contains("8 GiB"), "{}", problem.message);
     }
 }

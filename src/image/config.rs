@@ -230,10 +230,11 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// From `os/arch[/variant]`.
+    /// From `os/arch[/variant]`; architectures may go by the names that machines have for them.
     pub fn parse(text: &str) -> Option<Platform> {
         let mut parts = text.split('/').map(str::to_string);
-        let platform = Platform { os: parts.next()?, architecture: parts.next()?, variant: parts.next() };
+        let mut platform = Platform { os: parts.next()?, architecture: parts.next()?, variant: parts.next() };
+        platform.architecture = usual_name(&platform.architecture).to_string();
         let plain = |part: &String| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
         let whole = parts.next().is_none() && plain(&platform.os) && plain(&platform.architecture);
         (whole && platform.variant.as_ref().is_none_or(plain)).then_some(platform)
@@ -241,17 +242,52 @@ impl Platform {
 
     /// The machine that builds; an image from scratch is for it when nothing else is said.
     pub fn host() -> Platform {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let architecture = usual_name(std::env::consts::ARCH);
         Platform { os: "linux".to_string(), architecture: architecture.to_string(), variant: None }
     }
 
-    /// Whether this is what `wanted` asks for; a wish without a variant takes any.
+    /// The one way to write it that containerd has: what an architecture means without a variant is left out, but for arm.
+    pub fn normal(&self) -> Platform {
+        let architecture = usual_name(&self.architecture).to_string();
+        let variant = match (architecture.as_str(), self.variant.as_deref()) {
+            ("amd64", Some("v1")) | ("arm64", Some("v8" | "8")) => None,
+            ("arm", None) => Some("v7".to_string()),
+            ("arm", Some(number @ ("5" | "6" | "7" | "8"))) => Some(format!("v{number}")),
+            (_, variant) => variant.map(str::to_string),
+        };
+        Platform { os: self.os.clone(), architecture, variant }
+    }
+
+    /// How far this is from what `wanted` asks for, 0: it is that; None: it does not serve. A machine of a later variant runs what was
+    /// made for an earlier one, and a wish without a variant takes a later one where there is nothing else.
+    pub fn distance(&self, wanted: &Platform) -> Option<u32> {
+        const NOTHING_ELSE: u32 = 1000;
+        let (has, wants) = (self.normal(), wanted.normal());
+        if (&has.os, &has.architecture) != (&wants.os, &wants.architecture) {
+            return None;
+        }
+        if has.variant == wants.variant {
+            return Some(0);
+        }
+        match (has.level(), wants.level()) {
+            (Some(has), Some(wants)) if has <= wants => Some(wants - has),
+            _ => wanted.variant.is_none().then_some(NOTHING_ELSE),
+        }
+    }
+
     pub fn fits(&self, wanted: &Platform) -> bool {
-        self.os == wanted.os && self.architecture == wanted.architecture && (wanted.variant.is_none() || wanted.variant == self.variant)
+        self.distance(wanted).is_some()
+    }
+
+    /// The number of a variant, where a later one runs what an earlier one does; of a normal platform.
+    fn level(&self) -> Option<u32> {
+        let unsaid = match self.architecture.as_str() {
+            "amd64" => 1,
+            "arm64" => 8,
+            "arm" => 7,
+            _ => return None,
+        };
+        self.variant.as_ref().map_or(Some(unsaid), |variant| variant.strip_prefix('v')?.parse().ok())
     }
 
     pub fn json(&self) -> Value {
@@ -260,6 +296,16 @@ impl Platform {
             platform["variant"] = json!(variant);
         }
         platform
+    }
+}
+
+/// The name that images have for an architecture, by that of machines.
+fn usual_name(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" => "386",
+        other => other,
     }
 }
 
@@ -307,9 +353,28 @@ mod tests {
         for text in ["linux", "linux/", "a/b/c/d", "linux/amd 64", ""] {
             assert_eq!(Platform::parse(text), None, "{text}");
         }
-        let v8 = Platform::parse("linux/arm64/v8").unwrap();
-        assert!(v8.fits(&Platform::parse("linux/arm64").unwrap()));
-        assert!(!Platform::parse("linux/arm64").unwrap().fits(&v8));
+        assert_eq!(Platform::parse("linux/x86_64").unwrap().to_string(), "linux/amd64");
+    }
+
+    #[test]
+    fn variants_fit_as_machines_run_them() {
+        for (has, wanted, distance) in [
+            ("linux/arm64/v8", "linux/arm64", Some(0)),
+            ("linux/arm64", "linux/arm64/v8", Some(0)),
+            ("linux/amd64/v1", "linux/x86_64", Some(0)),
+            ("linux/arm/v7", "linux/arm", Some(0)),
+            ("linux/arm/v6", "linux/arm/v7", Some(1)),
+            ("linux/arm/v7", "linux/arm/v6", None),
+            ("linux/amd64", "linux/amd64/v3", Some(2)),
+            ("linux/amd64/v3", "linux/amd64/v2", None),
+            ("linux/amd64/v3", "linux/amd64", Some(1000)),
+            ("linux/riscv64/odd", "linux/riscv64", Some(1000)),
+            ("linux/amd64", "linux/arm64", None),
+            ("windows/amd64", "linux/amd64", None),
+        ] {
+            let platform = |text| Platform::parse(text).unwrap();
+            assert_eq!(platform(has).distance(&platform(wanted)), distance, "{has} for {wanted}");
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn own_platform(stage: &Stage<'_>, globals: &Scope, place: Place<'_>) -> Result<
 /// The variables that FROM may use: the platform's, and the ARGs in front of the first stage.
 pub(super) fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform) -> Result<Scope> {
     let mut scope = Scope { variables: BTreeMap::new(), escape: dockerfile.escape };
-    for (prefix, platform) in [("TARGET", platform), ("BUILD", &Platform::host())] {
+    for (prefix, platform) in [("TARGET", platform.normal()), ("BUILD", Platform::host())] {
         let variant = platform.variant.clone().unwrap_or_default();
         let parts = [
             ("PLATFORM", platform.to_string()),

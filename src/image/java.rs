@@ -1,17 +1,14 @@
 //! Which Java an image has: said by its configuration, else found in its layers.
 
-use std::{
-    fs::File,
-    io::{BufReader, Read},
-    path::Path,
-};
+use std::{collections::HashMap, io::Read, path::Path};
 
-use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::{
     Image,
     config::{ImageConfig, Packing},
+    engine::blocking,
+    entries::{Archive, Entry},
     wrap::PartLayer,
 };
 use crate::{
@@ -24,9 +21,6 @@ use crate::{
     registry::{Blob, Client, Content},
 };
 
-/// An entry of a layer that is looked into.
-type Seen<'a> = tar::Entry<'a, GzDecoder<BufReader<File>>>;
-
 /// A JDK's own description; longer ones are none, bytes.
 const MAX_RELEASE: u64 = 64 << 10;
 /// Layers above this are not looked into, bytes: a warning is not worth their transfer.
@@ -38,21 +32,20 @@ pub async fn java_of(image: &Image, facts: &ImageFacts, client: &Client, scratch
     if let Some(known) = said(facts.java_version.as_deref(), facts.java_home.as_deref()) {
         return Ok(Some(known));
     }
-    let first = image.manifests.first().map(|manifest| gzip_layers(&manifest.bytes)).unwrap_or_default();
-    let base = image.blobs.iter().filter(|blob| blob.role == LayerRole::Base && first.contains(&blob.digest.as_str().to_string()));
-    release_of(base.collect(), client, scratch).await
+    let first = image.manifests.first().map(|manifest| packings(&manifest.bytes)).unwrap_or_default();
+    let base = image.blobs.iter().filter(|blob| blob.role == LayerRole::Base);
+    release_of(base.filter_map(|blob| Some((blob.clone(), *first.get(blob.digest.as_str())?))).collect(), client, scratch).await
 }
 
 /// The Java in a base's layers.
 pub(super) async fn in_layers(layers: &[PartLayer], client: &Client, scratch: &Path) -> Result<Option<u32>> {
-    let blobs: Vec<Blob> = layers.iter().filter(|layer| layer.packing == Packing::Gzip).map(PartLayer::blob).collect();
-    release_of(blobs.iter().collect(), client, scratch).await
+    release_of(layers.iter().map(|layer| (layer.blob(), layer.packing)).collect(), client, scratch).await
 }
 
 /// The last layers are looked into first: a base puts its Java on top of its system.
-async fn release_of(blobs: Vec<&Blob>, client: &Client, scratch: &Path) -> Result<Option<u32>> {
-    for blob in blobs.into_iter().rev() {
-        let found = look(blob, client, scratch, &mut release).await?;
+async fn release_of(layers: Vec<(Blob, Packing)>, client: &Client, scratch: &Path) -> Result<Option<u32>> {
+    for (blob, packing) in layers.into_iter().rev() {
+        let found = look(&blob, packing, client, scratch, release).await?;
         if let Some(version) = found.as_deref().and_then(JavaVersion::parse) {
             return Ok(Some(version.feature));
         }
@@ -70,20 +63,20 @@ pub(super) fn said_by(config: &ImageConfig) -> Option<u32> {
     said(config.env("JAVA_VERSION"), config.env("JAVA_HOME"))
 }
 
-/// The layers of a manifest that can be unpacked here.
-fn gzip_layers(manifest: &[u8]) -> Vec<String> {
+/// How the layers of a manifest are packed, by their digests.
+fn packings(manifest: &[u8]) -> HashMap<String, Packing> {
     let body: Value = serde_json::from_slice(manifest).unwrap_or_default();
     let layers = body["layers"].as_array().into_iter().flatten();
-    let packed = layers.filter(|layer| layer["mediaType"].as_str().and_then(Packing::of) == Some(Packing::Gzip));
-    packed.filter_map(|layer| layer["digest"].as_str().map(str::to_string)).collect()
+    layers.filter_map(|layer| Some((layer["digest"].as_str()?.to_string(), Packing::of(layer["mediaType"].as_str()?)?))).collect()
 }
 
-/// The entries of a layer, one after the other, until one gives an answer. Layers that are too large, or not packed by gzip, give none.
+/// The entries of a layer, one after the other, until one gives an answer. Layers that are too large give none.
 async fn look<T: Send + 'static>(
     blob: &Blob,
+    packing: Packing,
     client: &Client,
     scratch: &Path,
-    see: &mut (dyn FnMut(&mut Seen<'_>) -> Option<T> + Send),
+    mut see: impl FnMut(&mut Entry<'_>) -> Option<T> + Send + 'static,
 ) -> Result<Option<T>> {
     if blob.size > MAX_LAYER {
         return Ok(None);
@@ -98,17 +91,13 @@ async fn look<T: Send + 'static>(
         }
         Content::Bytes(_) | Content::Made(_) => return Ok(None),
     };
-    let file = File::open(&path).map_err(|error| Problem::io("read", &path, &error))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
-    // A layer that cannot be read says nothing here; whoever needs its files will tell.
-    let Ok(entries) = archive.entries() else { return Ok(None) };
-    for entry in entries {
-        let Ok(mut entry) = entry else { return Ok(None) };
-        if let Some(found) = see(&mut entry) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
+    blocking(move || {
+        let mut archive = Archive::open(&path, packing)?;
+        // A layer that cannot be read says nothing here; whoever needs its files will tell.
+        let Ok(entries) = archive.entries() else { return Ok(None) };
+        Ok(entries.map_while(std::io::Result::ok).find_map(|mut entry| see(&mut entry)))
+    })
+    .await
 }
 
 /// `JAVA_VERSION` of a JDK's file `release`.
@@ -123,12 +112,13 @@ fn release<R: Read>(entry: &mut tar::Entry<'_, R>) -> Option<String> {
 
 /// Whether any of these paths (without a leading slash) is a file or link in the layers, the last layers first.
 pub(super) async fn any_is_there(paths: &[String], layers: &[PartLayer], client: &Client, scratch: &Path) -> Result<bool> {
-    for layer in layers.iter().rev().filter(|layer| layer.packing == Packing::Gzip) {
-        let mut see = |entry: &mut Seen<'_>| {
+    for layer in layers.iter().rev() {
+        let paths = paths.to_vec();
+        let see = move |entry: &mut Entry<'_>| {
             let path = entry.path().ok()?.to_string_lossy().trim_start_matches("./").trim_end_matches('/').to_string();
             (!entry.header().entry_type().is_dir() && paths.contains(&path)).then_some(())
         };
-        if look(&layer.blob(), client, scratch, &mut see).await?.is_some() {
+        if look(&layer.blob(), layer.packing, client, scratch, see).await?.is_some() {
             return Ok(true);
         }
     }

@@ -13,6 +13,7 @@ mod context;
 mod copy;
 mod engine;
 pub mod engines;
+mod entries;
 mod evaluate;
 mod facts;
 mod gather;
@@ -140,6 +141,12 @@ pub struct Image {
 #[cfg(any(test, fuzzing))]
 pub fn fuzz_document(bytes: &[u8]) {
     documents(bytes);
+}
+
+/// Reads a file as a layer of a base, and takes its files out into `scratch`; for fuzzing alone.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_layer(path: &Path, scratch: &Path) {
+    base_files::layer(path, scratch);
 }
 
 /// Reads bytes as a configuration, a manifest and an index, and writes again what was understood.

@@ -149,7 +149,7 @@ impl Move {
             return Err(refused(format!("{} has {}, and {} has {}", self.old.name, words(old), self.new.name, words(new)))
                 .hint("rebase onto an image of the same Java, or build the application again on the new one"));
         }
-        self.check_program(rebase, client).await
+        self.check_program(rebase, client, new).await
     }
 
     async fn java_of(&self, base: &Base, client: &Client, rebase: &Rebase) -> Result<Option<u32>> {
@@ -159,8 +159,8 @@ impl Move {
         }
     }
 
-    /// The program that the entry point starts; its arguments are the application's matter.
-    async fn check_program(&self, rebase: &Rebase, client: &Client) -> Result<()> {
+    /// The program that the entry point starts; its arguments are the application's matter. `java` is what both bases have.
+    async fn check_program(&self, rebase: &Rebase, client: &Client, java: Option<u32>) -> Result<()> {
         let config = merged(&self.app.config.config, &self.old.config.config, &self.new.config.config);
         let words = config.entrypoint.as_ref().or(config.cmd.as_ref());
         let Some(program) = words.and_then(|words| words.first()) else { return Ok(()) };
@@ -168,14 +168,25 @@ impl Move {
             return Ok(());
         }
         let paths = candidates(program, &self.new.config, &config.working_dir);
+        let untold = java.is_none() && program.rsplit('/').next() == Some("java");
+        let in_base = java::any_is_there(&paths, &self.new.parts(), client, &rebase.scratch).await?;
+        if in_base && !untold {
+            return Ok(());
+        }
         let own = self.app.parts().split_off(self.old.layers.len());
-        for layers in [self.new.parts(), own] {
-            if java::any_is_there(&paths, &layers, client, &rebase.scratch).await? {
-                return Ok(());
-            }
+        if java::any_is_there(&paths, &own, client, &rebase.scratch).await? {
+            return Ok(());
+        }
+        if in_base {
+            return Err(self.untold());
         }
         Err(refused(format!("the entry point starts {program}, and {} has no such program", self.new.name))
             .hint("rebase onto an image that has it in its PATH, or build the application again"))
+    }
+
+    fn untold(&self) -> Problem {
+        refused(format!("the entry point starts java, and neither {} nor {} tells which Java it has", self.old.name, self.new.name))
+            .hint("set JAVA_VERSION in the base's environment, or build the application again on the new one")
     }
 
     /// The new base says of itself that it has Java where the old one had it, and in its PATH: its layers need not be fetched to see it.

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     context::{Place, clean},
+    entries::{Archive, Entry},
     packing::{Compression, unpacked},
     source::Source,
     tree::{Kind, Node, Owner},
@@ -48,7 +49,7 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn run(mut self, reader: Box<dyn Read>) -> Result<Vec<(String, Node)>> {
-        let mut archive = tar::Archive::new(reader);
+        let mut archive = Archive::of(reader);
         let (place, path) = (self.place, self.archive);
         let broken = |error: std::io::Error| place.invalid(format!("{} cannot be unpacked: {error}", path.display()));
         for entry in archive.entries().map_err(broken)? {
@@ -61,7 +62,7 @@ impl Unpacking<'_> {
         Ok(self.found)
     }
 
-    fn entry(&mut self, mut entry: tar::Entry<'_, Box<dyn Read>>) -> Result<()> {
+    fn entry(&mut self, mut entry: Entry<'_>) -> Result<()> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let Some(path) = clean(&name) else { return Err(self.escape(&name)) };
         let kind = entry.header().entry_type();
@@ -92,7 +93,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn content(&mut self, entry: &mut tar::Entry<'_, Box<dyn Read>>) -> Result<Kind> {
+    fn content(&mut self, entry: &mut Entry<'_>) -> Result<Kind> {
         let path = self.dir.join(self.found.len().to_string());
         let failed = |error: std::io::Error| Problem::io("write", &path, &error);
         let mut file = File::create(&path).map_err(failed)?;

@@ -53,20 +53,20 @@ fn the_digest_depends_on_content_alone_and_never_changes() {
     assert_eq!(first, "sha256:2fbbc38237e38af9c09ea88c08d6bbb2f830f2dff4bb12e9c5050fe61512531b");
 }
 
-fn digest(bytes: &[u8]) -> Digest {
+pub fn digest(bytes: &[u8]) -> Digest {
     Digest::from_sha256(&Sha256::digest(bytes))
 }
 
-fn blob(bytes: Vec<u8>) -> Blob {
+pub fn blob(bytes: Vec<u8>) -> Blob {
     Blob { digest: digest(&bytes), size: bytes.len() as u64, role: LayerRole::Base, content: Content::Bytes(Bytes::from(bytes)) }
 }
 
-fn manifest(media_type: &str, body: &Value) -> Manifest {
+pub fn manifest(media_type: &str, body: &Value) -> Manifest {
     let bytes = Bytes::from(serde_json::to_vec(body).unwrap());
     Manifest { media_type: media_type.to_string(), digest: digest(&bytes), bytes }
 }
 
-fn described(media_type: &str, digest: &Digest, size: u64) -> Value {
+pub fn described(media_type: &str, digest: &Digest, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
 }
 
@@ -88,7 +88,8 @@ pub fn push_base(types: [&str; 4], platforms: &[&str]) -> ImageReference {
     let target: ImageReference = format!("{}:1", lab().registry().repository("base")).parse().unwrap();
     let (mut blobs, mut manifests, mut list) = (Vec::new(), Vec::new(), Vec::new());
     for platform in platforms {
-        let (os, architecture) = platform.split_once('/').unwrap();
+        let mut words = platform.split('/');
+        let (os, architecture, variant) = (words.next().unwrap(), words.next().unwrap(), words.next());
         let tar = tar::Builder::new(Vec::new()).into_inner().unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, &tar).unwrap();
@@ -107,6 +108,9 @@ pub fn push_base(types: [&str; 4], platforms: &[&str]) -> ImageReference {
         let one = manifest(types[1], &body);
         let mut entry = described(types[1], &one.digest, one.bytes.len() as u64);
         entry["platform"] = json!({"os": os, "architecture": architecture});
+        if let Some(variant) = variant {
+            entry["platform"]["variant"] = json!(variant);
+        }
         list.push(entry);
         blobs.extend([layer, config]);
         manifests.push(one);
@@ -225,6 +229,30 @@ fn a_base_for_several_platforms_gives_an_index() {
             "{}",
             problem.message
         );
+    }
+}
+
+#[test]
+fn variants_of_a_platform_are_the_same_however_they_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    // As official images have it, and as others do; the later variant of amd64 stands first.
+    let first = push_base(OCI, &["linux/amd64/v3", "linux/amd64", "linux/arm64/v8"]).to_string();
+    let second = push_base(OCI, &["linux/amd64", "linux/arm64"]).to_string();
+    let copying = format!("FROM {first}\nARG TARGETPLATFORM\nLABEL for=$TARGETPLATFORM\nCOPY --from={second} / /other/\n");
+    for (wanted, layer, said) in [
+        ("linux/amd64", "linux/amd64", "linux/amd64"),
+        ("linux/x86_64", "linux/amd64", "linux/amd64"),
+        ("linux/amd64/v3", "linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/amd64/v2", "linux/amd64", "linux/amd64/v2"),
+        ("linux/arm64", "linux/arm64/v8", "linux/arm64"),
+        ("linux/arm64/v8", "linux/arm64/v8", "linux/arm64"),
+    ] {
+        write_context(dir.path(), &[("Dockerfile", &copying)]);
+        let image = built(&Build { platforms: vec![wanted.to_string()], ..build_in(dir.path()) })
+            .unwrap_or_else(|problem| panic!("{wanted}: {problem}"));
+        let (_, config) = manifest_and_config(&image);
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest(layer.as_bytes()).as_str(), "{wanted}");
+        assert_eq!(config["config"]["Labels"]["for"], said, "{wanted}");
     }
 }
 

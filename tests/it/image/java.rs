@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use shipway::image;
+use serde_json::json;
+use shipway::{domain::event::LayerRole, image};
 
 use super::{
+    build::{OCI, blob, described, digest, manifest},
     class,
     dockerfile::{build_in, built, client, write_context},
     jar,
@@ -64,5 +66,54 @@ fn a_base_that_does_not_say_its_java_is_looked_into() {
         let image = built(&build_in(&on_top)).unwrap();
         let found = block_on(image::java_of(&image, &image.facts(), &client(), dir.path())).unwrap();
         assert_eq!(found, expected, "{env:?} {release:?}");
+    }
+}
+
+/// Pushes a base of one layer, packed as it is said, whose file `release` alone tells its Java.
+pub fn silent_base(media_type: &str, pack: fn(&[u8]) -> Vec<u8>, release: &str) -> String {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, mode, text) in [("opt/java/release", 0o644, release), ("usr/bin/java", 0o755, "java")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(mode);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let tar = tar.into_inner().unwrap();
+    let layer = blob(pack(&tar));
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/usr/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]}});
+    let config = blob(serde_json::to_vec(&config).unwrap());
+    let layers = [described(media_type, &layer.digest, layer.size)];
+    let body = json!({"schemaVersion": 2, "mediaType": OCI[1], "config": described(OCI[2], &config.digest, config.size), "layers": layers});
+    let image = image::Image { blobs: vec![layer, config], manifests: vec![manifest(OCI[1], &body)], base: None, size: 0 };
+    super::build::push(&image, "silent java").to_string()
+}
+
+/// As pigz and eStargz write it: several members, one behind the other.
+pub fn members(bytes: &[u8]) -> Vec<u8> {
+    bytes.chunks(512).flat_map(gzip).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn a_base_is_looked_into_however_it_is_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (packing, pack) in [("+gzip", members as fn(&[u8]) -> Vec<u8>), ("+zstd", zstd), ("", <[u8]>::to_vec)] {
+        let base = silent_base(&format!("application/vnd.oci.image.layer.v1.tar{packing}"), pack, "JAVA_VERSION=\"21.0.4\"\n");
+        let on_top = dir.path().join(format!("app{packing}"));
+        write_context(&on_top, &[("Dockerfile", &format!("FROM {base}\nCOPY a /app/a\n")), ("a", "A")]);
+        let image = built(&build_in(&on_top)).unwrap();
+        assert!(image.blobs.iter().any(|blob| blob.role == LayerRole::Base));
+        let found = block_on(image::java_of(&image, &image.facts(), &client(), dir.path())).unwrap();
+        assert_eq!(found, Some(21), "{packing}");
     }
 }

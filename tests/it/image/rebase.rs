@@ -4,7 +4,11 @@ use serde_json::Value;
 use shipway::domain::{event::Events, reference::ImageReference};
 use shipway::registry::{Manifest, Push};
 
-use super::dockerfile::{build_in, built, client, write_context};
+use super::{
+    build::{OCI, from, push_base},
+    dockerfile::{build_in, built, client, write_context},
+    java::{members, silent_base, zstd},
+};
 use crate::support::{
     block_on,
     fixture::Checkout,
@@ -162,4 +166,36 @@ fn the_program_of_the_entry_point_has_to_be_there() {
     case.rebase(&app, &["--onto", &empty]).expect_code(10).expect_text(&["the entry point starts start, and", "no such program"]);
     case.rebase(&app, &["--onto", &full]).expect_code(0);
     case.rebase(&own, &["--onto", &empty]).expect_code(0);
+}
+
+#[test]
+fn a_base_s_java_is_found_in_its_layers_or_the_rebase_is_refused() {
+    let case = Case::new("silent");
+    let base = |packing: &str, pack: fn(&[u8]) -> Vec<u8>, release: &str| {
+        silent_base(&format!("application/vnd.oci.image.layer.v1.tar{packing}"), pack, release)
+    };
+    let app = |base: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        write_context(dir.path(), &[("Dockerfile", &format!("FROM {base}\nCOPY a /app/a\nENTRYPOINT [\"java\"]\n")), ("a", "A")]);
+        super::build::push(&built(&build_in(dir.path())).unwrap(), "silent").to_string()
+    };
+    let (members, zstd) = (base("+gzip", members, "JAVA_VERSION=\"17.0.1\"\n"), base("+zstd", zstd, "JAVA_VERSION=\"17.0.2\"\n"));
+    let later = base("", <[u8]>::to_vec, "JAVA_VERSION=\"21.0.1\"\n");
+    let web = app(&members);
+    case.rebase(&web, &["--onto", &zstd]).expect_code(0);
+    case.rebase(&web, &["--onto", &later]).expect_code(10).expect_text(&["rebase-refused", "has Java 17, and", "has Java 21"]);
+    // Neither tells: that both are the same cannot be known.
+    let (one, other) = (base("", <[u8]>::to_vec, "IMPLEMENTOR=\"x\"\n"), base("", <[u8]>::to_vec, "IMPLEMENTOR=\"y\"\n"));
+    case.rebase(&app(&one), &["--onto", &other]).expect_code(10).expect_text(&["rebase-refused", "tells which Java it has"]);
+}
+
+#[test]
+fn a_variant_of_the_platform_that_means_the_same_is_no_hindrance() {
+    let case = Case::new("variant");
+    let [old, new] =
+        [&["linux/amd64", "linux/arm64/v8"], &["linux/amd64", "linux/arm64"]].map(|platforms| push_base(OCI, platforms).to_string());
+    let dir = tempfile::tempdir().unwrap();
+    let app = super::build::push(&built(&from(&old, dir.path())).unwrap(), "variant").to_string();
+    // Layers of the two are the same but for the one of arm64: what hinders is that these bases have no Java at all.
+    case.rebase(&app, &["--onto", &new]).expect_code(10).expect_text(&["rebase-refused", "no such program"]);
 }
