@@ -107,6 +107,7 @@ pub fn network(options: net::Options) -> net::Options {
         base: Duration::from_millis(300),
         longest: Duration::from_secs(2),
         patience: Duration::from_secs(20),
+        outage: Duration::ZERO,
     };
     net::Options { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(15), retry, ..options }
 }

@@ -1,8 +1,9 @@
 //! The client itself: one connection pool, counted requests, careful redirects, retries.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -23,7 +24,8 @@ use super::{
     failure::{Cause, Failure},
     guard,
     request::{Body, Request, Response, display_url},
-    retry, roots,
+    retry::{self, Attempts},
+    roots,
 };
 use crate::domain::{
     problem::{Code, Problem, Result},
@@ -54,6 +56,8 @@ struct Inner {
     hosts: Vec<HostClient>,
     requests: AtomicU64,
     redactor: RwLock<Redactor>,
+    /// `host:port` of all that answered once.
+    answered: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -76,7 +80,8 @@ impl Client {
         for proxy in options.http_proxy.iter().chain(&options.https_proxy) {
             redactor.add(proxy);
         }
-        let inner = Inner { options, hosts, requests: AtomicU64::new(0), redactor: RwLock::new(redactor) };
+        let (redactor, answered) = (RwLock::new(redactor), Mutex::default());
+        let inner = Inner { options, hosts, requests: AtomicU64::new(0), redactor, answered };
         Ok(Client { http, inner: Arc::new(inner) })
     }
 
@@ -108,23 +113,28 @@ impl Client {
     /// Sends a request; again, after a wait, when it failed for a passing reason and may be repeated. Any status is an answer: the
     /// last one is returned whatever it is.
     pub async fn send(&self, request: Request) -> Result<Response, Failure> {
-        let mut attempt = 0;
+        let mut attempts = Attempts::new(&self.inner.options.retry);
         loop {
-            attempt += 1;
             let answer = self.follow(request.clone()).await;
-            let policy = &self.inner.options.retry;
             let delay = match &answer {
                 _ if !request.repeatable => None,
                 Ok(response) if retry::is_transient(response.status()) => {
-                    policy.delay(attempt, retry::retry_after(response.headers(), SystemTime::now()))
+                    let asked = retry::retry_after(response.headers(), SystemTime::now());
+                    attempts.failed_again(asked, response.status() == StatusCode::SERVICE_UNAVAILABLE)
                 }
-                Err(failure) if failure.is_transient() => policy.delay(attempt, None),
+                Err(failure) if failure.is_transient() => attempts.failed_again(None, self.is_away(&request.url, failure)),
                 _ => None,
             };
             let Some(delay) = delay else { return answer };
-            tracing::debug!(attempt, ?delay, "{} is tried again", request.what());
+            tracing::debug!(attempt = attempts.failed(), ?delay, "{} is tried again", request.what());
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// Whether this failure says that a server is away that answered before. One that never did may well be a mistake in its name.
+    pub fn is_away(&self, url: &Url, failure: &Failure) -> bool {
+        let answered = || self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(&authority(url));
+        matches!(failure.cause, Cause::Connect | Cause::HungUp) && answered()
     }
 
     /// Follows redirects by ourselves: credentials stay with their origin, nothing falls back to plain http, and no server sends us
@@ -156,8 +166,7 @@ impl Client {
 
     /// The connections of a host: its own where its TLS is special.
     fn pool_for(&self, url: &Url) -> &reqwest::Client {
-        let host = || format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        let own = if self.inner.hosts.is_empty() { None } else { Some(host()) };
+        let own = if self.inner.hosts.is_empty() { None } else { Some(authority(url)) };
         let own = own.and_then(|host| self.inner.hosts.iter().find(|client| client.host.eq_ignore_ascii_case(&host)));
         own.map_or(&self.http, |client| &client.http)
     }
@@ -167,7 +176,8 @@ impl Client {
         let idle = request.patience.unwrap_or(self.inner.options.idle_timeout);
         let moved = Arc::new(AtomicU64::new(0));
         let http = self.pool_for(request.like.as_ref().unwrap_or(&request.url));
-        let mut builder = http.request(request.method, request.url).headers(request.headers);
+        let url = request.url;
+        let mut builder = http.request(request.method, url.clone()).headers(request.headers);
         builder = match request.body {
             Body::Empty => builder,
             Body::Bytes(bytes) => builder.body(bytes),
@@ -181,6 +191,7 @@ impl Client {
             }
         };
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
+        let host = authority(&url);
         let sent = tokio::select! {
             sent = builder.send() => sent.map_err(|error| Failure::from_reqwest(&what, &error)),
             () = stalled(&moved, idle) => Err(Failure::new(Cause::Idle, format!("{what}: no answer and no progress for {} s", idle.as_secs()))),
@@ -188,6 +199,7 @@ impl Client {
         match sent {
             Ok(inner) => {
                 tracing::trace!(status = inner.status().as_u16(), "{what}");
+                self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(host);
                 let redactor = self.inner.redactor.read().map(|redactor| redactor.clone()).unwrap_or_default();
                 Ok(Response { inner, what, idle, redactor, stretch: (Instant::now(), 0) })
             }
@@ -223,6 +235,11 @@ fn pool(options: &Options, roots: Vec<reqwest::Certificate>, own: Option<&HostTl
     builder.build().map_err(|error| Problem::bug(format!("the HTTP client cannot be made: {error}")))
 }
 
+/// `host:port` of a URL.
+fn authority(url: &Url) -> String {
+    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
 /// `host:port`, https's port when none is said.
 fn with_port(host: &str) -> String {
     let said = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -254,8 +271,8 @@ fn redirect_target(response: &Response) -> Result<Option<Url>, Failure> {
     if !matches!(target.scheme(), "http" | "https") || (response.url().scheme() == "https" && target.scheme() == "http") {
         return Err(refused(format!("it redirects from https to {shown}, which is not followed")));
     }
-    if guard::is_local_host(&target) && target.host() != response.url().host() {
-        return Err(refused(format!("it redirects to {shown}, a link-local or metadata address, which is not followed")));
+    if guard::leads_inside(response.url(), &target) {
+        return Err(refused(format!("it redirects to {shown}, a link-local, metadata or loopback address, which is not followed")));
     }
     Ok(Some(target))
 }

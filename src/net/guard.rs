@@ -32,6 +32,12 @@ pub fn is_local_host(url: &Url) -> bool {
     }
 }
 
+/// Whether a server at `from` that names `to` wants to reach what only this machine reaches, and is not there itself.
+pub fn leads_inside(from: &Url, to: &Url) -> bool {
+    let loopback = |url: &Url| url.host_str().is_some_and(is_loopback);
+    from.host() != to.host() && (is_local_host(to) || (loopback(to) && !loopback(from)))
+}
+
 /// Same scheme, host and port: the only place where credentials may follow.
 pub fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme() && one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
@@ -66,6 +72,18 @@ mod tests {
         }
         assert!(!is_local_host(&Url::parse("https://10.0.0.1/").unwrap()));
         assert!(!is_local_host(&Url::parse("https://auth.test/").unwrap()));
+    }
+
+    #[test]
+    fn a_server_leads_to_its_own_machine_alone() {
+        let inside = |from: &str, to: &str| leads_inside(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
+        for to in ["https://127.0.0.1/x", "https://localhost:6443/", "https://[::1]/", "https://169.254.169.254/", "http://0.0.0.0/"] {
+            assert!(inside("https://registry.test/", to), "{to}");
+        }
+        assert!(!inside("https://registry.test/", "https://10.0.0.1/"));
+        assert!(!inside("http://127.0.0.1:5000/", "http://localhost:5001/"));
+        assert!(inside("http://127.0.0.1:5000/", "http://169.254.169.254/"));
+        assert!(!inside("https://169.254.1.1/", "https://169.254.1.1/y"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::{path::PathBuf, time::Duration};
 
 pub use client::{Client, proxy_for};
 pub use failure::{Cause, Failure};
-pub use guard::{is_local_host, is_loopback, same_origin};
-pub use request::{ByteStream, Request, Response, Source, display_url};
+pub use guard::{is_local_host, is_loopback, leads_inside, same_origin};
+pub use request::{ByteStream, Request, Response, Source, WHOLE_BODY, display_url};
 pub use serve::{Answer, Server};
 
 use crate::domain::secret::Secret;

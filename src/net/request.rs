@@ -28,7 +28,7 @@ const ERROR_BODY: usize = 64 << 10;
 /// A body of which less than this comes in an idle timeout is dripped to keep us waiting, bytes.
 const LEAST_PROGRESS: u64 = 1024;
 /// How many idle timeouts a body may take that is read into memory.
-const WHOLE_BODY: u32 = 5;
+pub const WHOLE_BODY: u32 = 5;
 /// How long an error's body is waited for.
 const ERROR_TIME: Duration = Duration::from_secs(10);
 

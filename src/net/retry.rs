@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use reqwest::{StatusCode, header::HeaderMap};
@@ -18,20 +18,29 @@ pub struct Policy {
     pub longest: Duration,
     /// A server that asks (`Retry-After`) for more than this is not waited for.
     pub patience: Duration,
+    /// A server that is away is waited for so long, however many attempts that takes: it is being restarted.
+    pub outage: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { attempts: 5, base: Duration::from_millis(400), longest: Duration::from_secs(15), patience: Duration::from_secs(90) }
+        Policy {
+            attempts: 5,
+            base: Duration::from_millis(400),
+            longest: Duration::from_secs(15),
+            patience: Duration::from_secs(90),
+            outage: Duration::from_secs(60),
+        }
     }
 }
 
 impl Policy {
     /// How long to wait after the `attempt`-th attempt (from 1) failed; None: give up. `asked` is what the server asked for.
     pub fn delay(&self, attempt: u32, asked: Option<Duration>) -> Option<Duration> {
-        if attempt >= self.attempts {
-            return None;
-        }
+        if attempt >= self.attempts { None } else { self.wait(attempt, asked) }
+    }
+
+    fn wait(&self, attempt: u32, asked: Option<Duration>) -> Option<Duration> {
         match asked {
             Some(asked) if asked > self.patience => None,
             Some(asked) => Some(asked + jitter(self.base)),
@@ -40,6 +49,43 @@ impl Policy {
                 Some(ceiling / 2 + jitter(ceiling / 2))
             }
         }
+    }
+}
+
+/// The attempts at one thing: so many, or so long as the server is away.
+pub struct Attempts<'a> {
+    policy: &'a Policy,
+    failed: u32,
+    /// When the current attempt began.
+    begun: Instant,
+    /// When the first attempt began of those in a row that found nobody.
+    away: Option<Instant>,
+}
+
+impl<'a> Attempts<'a> {
+    pub fn new(policy: &'a Policy) -> Self {
+        Attempts { policy, failed: 0, begun: Instant::now(), away: None }
+    }
+
+    /// Begins the count anew: something was achieved.
+    pub fn restart(&mut self) {
+        *self = Attempts::new(self.policy);
+    }
+
+    /// How many have failed since the count began.
+    pub fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// An attempt failed: how long to wait before the next; None: give up. `asked` is what the server asked for; `away`: it was there
+    /// before and is not now.
+    pub fn failed_again(&mut self, asked: Option<Duration>, away: bool) -> Option<Duration> {
+        self.failed += 1;
+        self.away = away.then(|| self.away.unwrap_or(self.begun));
+        let worth = self.failed < self.policy.attempts || self.away.is_some_and(|since| since.elapsed() < self.policy.outage);
+        let delay = self.policy.wait(self.failed, asked).filter(|_| worth)?;
+        self.begun = Instant::now() + delay;
+        Some(delay)
     }
 }
 
@@ -86,6 +132,25 @@ mod tests {
         let wait = policy.delay(1, Some(Duration::from_secs(3))).unwrap();
         assert!(wait >= Duration::from_secs(3) && wait < Duration::from_secs(4), "{wait:?}");
         assert_eq!(policy.delay(1, Some(Duration::from_secs(3600))), None);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_waited_for_by_time() {
+        let policy = Policy { attempts: 2, outage: Duration::from_secs(60), ..Policy::default() };
+        let mut attempts = Attempts::new(&policy);
+        for _ in 0..30 {
+            assert!(attempts.failed_again(None, true).unwrap() <= policy.longest);
+        }
+        // It is back, and does not do what it should.
+        assert_eq!(attempts.failed_again(None, false), None);
+        attempts.restart();
+        assert!(attempts.failed_again(None, false).is_some());
+        assert_eq!(attempts.failed_again(None, false), None);
+
+        let policy = Policy { outage: Duration::ZERO, ..policy };
+        let mut attempts = Attempts::new(&policy);
+        assert!(attempts.failed_again(None, true).is_some());
+        assert_eq!(attempts.failed_again(None, true), None);
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub struct Message {
 /// Short limits: a run's end waits for it.
 pub fn network(options: net::Options) -> net::Options {
     let base = Duration::from_millis(300);
-    let retry = net::retry::Policy { attempts: 3, base, longest: Duration::from_secs(1), patience: Duration::from_secs(3) };
+    let (longest, patience) = (Duration::from_secs(1), Duration::from_secs(3));
+    let retry = net::retry::Policy { attempts: 3, base, longest, patience, outage: Duration::ZERO };
     net::Options { connect_timeout: Duration::from_secs(4), idle_timeout: Duration::from_secs(8), retry, ..options }
 }
 

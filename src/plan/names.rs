@@ -139,6 +139,7 @@ mod tests {
             url: "registry.example.test".into(),
             credentials: None,
             image: Some("registry.example.test/trade/order-service".into()),
+            token_server: None,
         });
         let mut settings = crate::settings::load(&crate::settings::Input::default()).unwrap_or_else(|m| panic!("{}", m.0[0])).settings;
         assert_eq!(repository(&settings, &ci, "trade", "order-service"), None);

@@ -22,6 +22,8 @@ pub struct Access {
     pub identity: Option<Identity>,
     /// Plain http allowed (loopback always is), certificates not verified never.
     pub insecure: bool,
+    /// `host[:port]` of a server that is trusted to give this registry's tokens, though it may be of another domain.
+    pub token_server: Option<String>,
     /// Where the credentials come from, for messages: `registry.username`, `~/.docker/config.json`.
     pub credentials_source: String,
 }
@@ -75,14 +77,19 @@ pub(super) fn tls(access: &Access) -> Option<HostTls> {
 
 /// Whether plain http may be spoken with a registry.
 pub(super) fn plain_http_allowed(accesses: &[Access], registry: &str) -> bool {
-    let named = |access: &Access| canonical(access.prefix.split('/').next().unwrap_or_default()) == canonical(registry);
-    is_loopback(host_of(registry)) || accesses.iter().any(|access| access.insecure && named(access))
+    is_loopback(host_of(registry)) || accesses.iter().any(|access| access.insecure && is_of(access, registry))
 }
 
-/// Hosts for which there are credentials: their owner trusts them.
-pub(super) fn trusted_hosts(accesses: &[Access]) -> Vec<String> {
+/// Hosts that may give tokens for a registry: their owner trusts them, for there are credentials for them, or they are named.
+pub(super) fn trusted_hosts(accesses: &[Access], registry: &str) -> Vec<String> {
     let with_credentials = accesses.iter().filter(|access| access.credentials.is_some() || access.helper.is_some());
-    with_credentials.filter_map(|access| access.prefix.split('/').next()).filter(|host| !host.is_empty()).map(str::to_string).collect()
+    let named = accesses.iter().filter(|access| is_of(access, registry)).filter_map(|access| access.token_server.as_deref());
+    let hosts = with_credentials.filter_map(|access| access.prefix.split('/').next()).chain(named);
+    hosts.filter(|host| !host.is_empty()).map(str::to_string).collect()
+}
+
+fn is_of(access: &Access, registry: &str) -> bool {
+    canonical(access.prefix.split('/').next().unwrap_or_default()) == canonical(registry)
 }
 
 /// Docker Hub goes by several names; one of them is used in comparisons.
@@ -183,6 +190,14 @@ mod tests {
         ] {
             assert_eq!(plain_http_allowed(&accesses, registry), allowed, "{registry}");
         }
+    }
+
+    #[test]
+    fn a_token_server_is_trusted_for_the_registry_that_it_is_named_for() {
+        let named = Access { token_server: Some("gitlab.lan".to_string()), ..access("registry.test:5000", "") };
+        let accesses = [named, access("", "nobody's"), access("other.test/team", "me")];
+        assert_eq!(trusted_hosts(&accesses, "registry.test:5000"), ["other.test", "gitlab.lan"]);
+        assert_eq!(trusted_hosts(&accesses, "other.test"), ["other.test"]);
     }
 
     #[test]

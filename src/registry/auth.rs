@@ -160,11 +160,14 @@ async fn fetch(session: &Session, bearer: &Bearer, scopes: &[String]) -> Result<
         fault::protocol(session.registry(), format!("it names a token server that is not asked: {why}"))
             .hint("check registry.url; credentials for the token server's own host (docker's config.json) say that it is trusted")
     })?;
+    let ours = realm::belongs(&url, &asker);
     let request = match credentials {
         Some(credentials) if credentials.username == IDENTITY_TOKEN_USER => refresh_request(url, bearer, scopes, &credentials.password),
         _ => token_request(url, bearer, scopes, credentials)?,
     };
-    let response = session.net.send(request.like(session.base())).await?;
+    // A token server of others is not shown our certificate, nor trusted for the registry's authority.
+    let request = if ours { request.like(session.base()) } else { request };
+    let response = session.net.send(request).await?;
     if !response.status().is_success() {
         let refusal = Refusal::read(response).await;
         return Err(match (refusal.status, credentials) {

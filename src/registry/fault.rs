@@ -174,7 +174,15 @@ pub(super) fn of_failure(registry: &str, failure: &Failure) -> Problem {
         Cause::NotTls => Problem::new(Code::RegistryInsecure, format!("registry {registry} speaks plain http, not https"))
             .hint("serve it with https, or set registry.insecure to true when the network is trusted"),
         Cause::Certificate => {
-            Problem::new(Code::RegistryUntrusted, format!("registry {registry} shows a certificate that is not trusted: {failure}"))
+            let problem = Problem::new(Code::RegistryUntrusted, format!("registry {registry} shows a certificate that is not trusted: {failure}"));
+            match failure.message.contains(&format!("//{}", super::access::endpoint(registry))) {
+                true => problem,
+                // Another host, that it sent us to; registry.ca is for its own alone.
+                false => problem.hint(
+                    "set SSL_CERT_FILE to a PEM file of all authorities to trust: the registry sends its clients to a host of its own \
+                     authority, and registry.ca counts for the registry alone",
+                ),
+            }
         }
         Cause::ClientCertificate => {
             Problem::new(Code::RegistryUnauthorized, format!("registry {registry} does not take us without a client certificate that it knows: {failure}"))

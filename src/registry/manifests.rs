@@ -37,29 +37,35 @@ impl From<Problem> for NotTaken {
 
 /// Puts a manifest under a tag or its digest. When no answer comes, it may have arrived all the same: then the registry is asked.
 pub(super) async fn put(session: &Session, manifest: &Manifest, reference: &ImageReference) -> Result<(), NotTaken> {
-    let mut attempt = 0;
+    let mut attempts = retry::Attempts::new(&session.net.options().retry);
     loop {
-        attempt += 1;
         let url = session.url(&format!("manifests/{}", reference.manifest_reference()))?;
         let request = Request::new(Method::PUT, url).header(CONTENT_TYPE, &manifest.media_type).bytes(manifest.bytes.clone()).once();
-        let (problem, after) = match session.send(request).await {
+        let (problem, after, away) = match session.send(request).await {
             Ok(response) if response.status().is_success() => {
                 let got = response.header(CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok());
                 return check(session, manifest, got);
             }
             Ok(response) if retry::is_transient(response.status()) => {
                 let after = retry::retry_after(response.headers(), SystemTime::now());
-                (Refusal::read(response).await.into_problem(session), after)
+                let refusal = Refusal::read(response).await;
+                let away = refusal.status == 503;
+                (refusal.into_problem(session), after, away)
             }
             Ok(response) => return Err(refused(session, Refusal::read(response).await)),
-            Err(Fault::Failure(failure)) if failure.is_transient() => (fault::of_failure(session.registry(), &failure), None),
+            Err(Fault::Failure(failure)) if failure.is_transient() => {
+                (fault::of_failure(session.registry(), &failure), None, session.is_away(&failure))
+            }
             Err(fault) => return Err(fault.into_problem(session.registry()).into()),
         };
-        if matches!(pull::find_digest(session, reference).await, Ok(Some(digest)) if digest == manifest.digest) {
+        let delay = attempts.failed_again(after, away);
+        tokio::time::sleep(delay.unwrap_or_default()).await;
+        if pull::holds(session, reference, &manifest.digest).await {
             return Ok(());
         }
-        let Some(delay) = session.net.options().retry.delay(attempt, after) else { return Err(problem.into()) };
-        tokio::time::sleep(delay).await;
+        if delay.is_none() {
+            return Err(problem.into());
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Reads manifests and blobs; everything read is verified, and nothing is longer than it may be.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -22,7 +25,7 @@ use crate::{
         problem::{Code, Problem, Result},
         reference::ImageReference,
     },
-    net::{Cause, Failure, Request, Response},
+    net::{Cause, Failure, Request, Response, WHOLE_BODY, retry::Attempts},
 };
 
 pub(super) const MEDIA_TYPES: [&str; 4] = [
@@ -56,10 +59,8 @@ fn missing(session: &Session, reference: &ImageReference) -> Problem {
 
 /// The manifest, None when the registry does not know the reference.
 pub(super) async fn find_manifest(session: &Session, reference: &ImageReference) -> Result<Option<Manifest>, Fault> {
-    let policy = &session.net.options().retry;
-    let mut attempt = 0;
+    let mut attempts = Attempts::new(&session.net.options().retry);
     loop {
-        attempt += 1;
         let response = session.send(manifest_request(session, Method::GET, reference)?).await?;
         match response.status().as_u16() {
             200 => {}
@@ -78,9 +79,8 @@ pub(super) async fn find_manifest(session: &Session, reference: &ImageReference)
             Err(failure) => return Err(failure.into()),
         };
         // Bytes that were spoilt on the way may be good the next time; a lie stays one.
-        let Some(delay) = policy.delay(attempt, None).filter(|_| attempt < 2 || matches!(wrong, Fault::Failure(_))) else {
-            return Err(wrong);
-        };
+        let delay = attempts.failed_again(None, false);
+        let Some(delay) = delay.filter(|_| attempts.failed() < 2 || matches!(wrong, Fault::Failure(_))) else { return Err(wrong) };
         tokio::time::sleep(delay).await;
     }
 }
@@ -133,6 +133,19 @@ fn mismatch(session: &Session, what: &str, expected: &Digest, got: &Digest) -> P
 pub(super) async fn head(session: &Session, reference: &ImageReference) -> Result<Option<Digest>> {
     let found = find_digest(session, reference).await;
     found.map_err(|fault| fault.into_problem(session.registry()))
+}
+
+/// Whether a reference is known to have this digest, asked once.
+pub(super) async fn holds(session: &Session, reference: &ImageReference, digest: &Digest) -> bool {
+    let Ok(request) = manifest_request(session, Method::HEAD, reference) else { return false };
+    match session.send(request.once()).await {
+        Ok(response) if response.status() == 200 => match response.header(CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok()) {
+            Some(got) => got == *digest,
+            // Some registries say no digest.
+            None => matches!(find_manifest(session, reference).await, Ok(Some(manifest)) if manifest.digest == *digest),
+        },
+        _ => false,
+    }
 }
 
 /// The digest behind a reference, None when the registry does not know it.
@@ -222,24 +235,31 @@ struct Download<'a> {
     size: u64,
     hash: Sha256,
     have: u64,
+    begun: Instant,
+    /// How long it may take in all.
+    limit: Option<Duration>,
 }
 
 /// Reads a blob to its end: goes on where a connection broke, and begins again once when the bytes are wrong.
 async fn download(session: &Session, digest: &Digest, size: u64, sink: &mut Sink) -> Result<()> {
-    let mut download = Download { session, digest, size, hash: Sha256::new(), have: 0 };
-    let mut attempt = 0;
+    // What is read into memory is small: it is dripped when it takes long.
+    let limit = matches!(sink, Sink::Memory(_)).then(|| session.net.options().idle_timeout * WHOLE_BODY);
+    let mut download = Download { session, digest, size, hash: Sha256::new(), have: 0, begun: Instant::now(), limit };
+    let mut attempts = Attempts::new(&session.net.options().retry);
     let mut mismatched = false;
     loop {
         let before = download.have;
         let Err(fault) = download.attempt(sink).await else { return Ok(()) };
         // Progress begins the count anew: a long download over a bad line ends, too.
-        attempt = if download.have >= before + PROGRESS { 1 } else { attempt + 1 };
+        if download.have >= before + PROGRESS {
+            attempts.restart();
+        }
         match fault {
             Fault::Problem(problem) if problem.code == Code::DigestMismatch && !mismatched => {
                 mismatched = true;
                 download.restart(sink).await?;
             }
-            Fault::Failure(failure) if failure.is_transient() => match session.net.options().retry.delay(attempt, None) {
+            Fault::Failure(failure) if failure.is_transient() => match attempts.failed_again(None, session.is_away(&failure)) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None => return Err(fault::of_failure(session.registry(), &failure)),
             },
@@ -261,6 +281,10 @@ impl Download<'_> {
             self.restart(sink).await?;
         }
         while let Some(chunk) = response.chunk().await? {
+            if let Some(limit) = self.limit.filter(|limit| self.begun.elapsed() > *limit) {
+                let message = format!("{}: the blob did not end in {} s", response.what(), limit.as_secs());
+                return Err(fault::of_failure(self.session.registry(), &Failure::new(Cause::Idle, message)).into());
+            }
             self.have += chunk.len() as u64;
             if self.have > self.size {
                 return Err(self.wrong(&format!("more than {} bytes", self.size)).into());

@@ -29,7 +29,7 @@ use crate::{
         problem::{Class, Problem, Result},
         reference::ImageReference,
     },
-    net::Request,
+    net::{Request, Response},
 };
 
 /// Blobs on their way at the same time.
@@ -215,18 +215,26 @@ impl Pusher<'_> {
     async fn mount(&self, blob: &Blob, source: &str) -> Result<Mount> {
         let mut url = self.session.url("blobs/uploads/")?;
         url.query_pairs_mut().append_pair("mount", blob.digest.as_str()).append_pair("from", source);
-        let response = match self.session.send(upload::empty(Request::new(Method::POST, url)).repeatable()).await {
-            Ok(response) => response,
-            Err(Fault::Problem(problem)) if problem.class() == Class::Auth => {
-                self.may_mount.store(false, Ordering::Relaxed);
-                return Ok(Mount::Refused(None));
+        match self.ask_to_mount(url).await {
+            Ok(response) if response.status() == 201 => return Ok(Mount::Done),
+            Ok(response) if response.status() == 202 => {
+                return Ok(Mount::Refused(upload::next_location(&self.session, &response, None).ok()));
             }
-            Err(fault) => return Err(fault.into_problem(self.session.registry())),
-        };
-        match response.status().as_u16() {
-            201 => Ok(Mount::Done),
-            202 => Ok(Mount::Refused(upload::next_location(&self.session, &response, None).ok())),
-            _ => Ok(Mount::Refused(None)),
+            Err(Fault::Problem(problem)) if problem.class() != Class::Auth => return Err(problem),
+            Ok(_) | Err(_) => {}
+        }
+        // It would say the same of the other layers.
+        self.may_mount.store(false, Ordering::Relaxed);
+        Ok(Mount::Refused(None))
+    }
+
+    /// Asked once, for the upload does without; but a registry that is only busy or away spares us all the bytes a little later.
+    async fn ask_to_mount(&self, url: Url) -> Result<Response, Fault> {
+        let request = upload::empty(Request::new(Method::POST, url));
+        match self.session.send(request.clone()).await {
+            Ok(response) if !matches!(response.status().as_u16(), 429 | 503) => Ok(response),
+            Err(fault @ (Fault::Problem(_) | Fault::Renewed)) => Err(fault),
+            Ok(_) | Err(Fault::Failure(_)) => self.session.send(request.repeatable()).await,
         }
     }
 

@@ -36,20 +36,27 @@ pub(super) fn check(realm: &str, asker: &Asker) -> Result<Url, String> {
     match url.scheme() {
         "https" => {}
         "http" if same_host && (loopback || asker.insecure) => {}
+        // Where the registry may speak it, so may the server beside it that gives the tokens.
+        "http" if asker.insecure && belongs(&url, asker) => {}
         _ => return Err(format!("{shown} is not https")),
     }
     if loopback && !same_host {
         return Err(format!("{shown} is this machine, and the registry is not"));
     }
-    let trusted = asker.trusted.iter().any(|trusted| is_host(&url, trusted));
-    if asker.with_credentials && !same_host && !trusted && !same_domain(asker.registry, &url) {
+    if asker.with_credentials && !belongs(&url, asker) {
         return Err(format!("{shown} belongs to another domain than the registry, and the credentials are not sent there"));
     }
     Ok(url)
 }
 
+/// Whether it is the registry's own host, one of its domain, or one that is trusted.
+pub(super) fn belongs(url: &Url, asker: &Asker) -> bool {
+    let trusted = || asker.trusted.iter().any(|trusted| is_host(url, trusted));
+    url.host() == asker.registry.host() || same_domain(asker.registry, url) || trusted()
+}
+
 fn is_host(url: &Url, trusted: &str) -> bool {
-    match Url::parse(&format!("https://{trusted}/")) {
+    match Url::parse(&format!("{}://{trusted}/", url.scheme())) {
         Ok(trusted) => trusted.host() == url.host() && trusted.port_or_known_default() == url.port_or_known_default(),
         Err(_) => false,
     }
@@ -97,7 +104,11 @@ mod tests {
         ] {
             assert!(verdict(registry, realm, false, true).is_ok(), "{registry} → {realm}: {:?}", verdict(registry, realm, false, true));
         }
-        assert!(verdict("http://registry.test:5000/", "http://registry.test:5001/token", true, true).is_ok());
+        for realm in ["http://registry.test:5001/token", "http://gitlab.registry.test/jwt/auth", "http://login.other.test/token"] {
+            assert!(verdict("http://registry.test:5000/", realm, true, true).is_ok(), "{realm}");
+            assert!(verdict("https://registry.test:5000/", realm, false, true).is_err(), "{realm}");
+        }
+        assert!(verdict("http://registry.lan:5000/", "http://gitlab.lan/jwt/auth", true, true).is_err(), "a domain of one label");
     }
 
     #[test]
@@ -129,6 +140,22 @@ mod tests {
             ("https://a.com.cn/", "https://b.com.cn/token"),
         ] {
             assert!(verdict(registry, realm, true, true).is_err(), "{registry} → {realm}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_registrys_belongs_to_it() {
+        let registry = Url::parse("https://registry.corp.test:5000/").unwrap();
+        let asker =
+            Asker { registry: &registry, insecure: false, with_credentials: false, trusted: &["login.other.test:8443".to_string()] };
+        for (url, ours) in [
+            ("https://registry.corp.test/token", true),
+            ("https://auth.corp.test/token", true),
+            ("https://login.other.test:8443/token", true),
+            ("https://login.other.test/token", false),
+            ("https://tokens.test/token", false),
+        ] {
+            assert_eq!(belongs(&Url::parse(url).unwrap(), &asker), ours, "{url}");
         }
     }
 

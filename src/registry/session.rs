@@ -45,6 +45,8 @@ pub(super) struct Host {
     pub tokens: Tokens,
     /// Whether a POST may carry a whole blob.
     pub takes_whole_posts: Learnt,
+    /// Whether the closing PUT may.
+    pub takes_single_puts: Learnt,
     base: OnceCell<Url>,
 }
 
@@ -68,9 +70,10 @@ impl Host {
         Host {
             name: registry.to_string(),
             plain_http_allowed: access::plain_http_allowed(accesses, registry),
-            trusted: access::trusted_hosts(accesses),
+            trusted: access::trusted_hosts(accesses, registry),
             tokens: Tokens::default(),
             takes_whole_posts: Learnt::default(),
+            takes_single_puts: Learnt::default(),
             base: OnceCell::new(),
         }
     }
@@ -244,6 +247,11 @@ impl Session {
         let mut scopes = self.scopes();
         scopes.extend_from_slice(extra);
         self.host.tokens.authorization(self, &scopes).await
+    }
+
+    /// Whether the registry answered before and is away now.
+    pub fn is_away(&self, failure: &net::Failure) -> bool {
+        self.net.is_away(&self.base, failure)
     }
 
     pub fn unauthorized(&self, detail: &str) -> Problem {

@@ -1,6 +1,9 @@
 //! Brings one blob into a repository: one POST and one PUT when all goes well, and whatever it takes when not.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use reqwest::{
     Method,
@@ -19,7 +22,7 @@ use crate::{
         digest::Digest,
         problem::{Code, Problem, Result},
     },
-    net::{Request, Response, display_url, is_local_host, retry},
+    net::{Request, Response, display_url, leads_inside, retry},
 };
 
 /// A registry may copy a large blob to its storage before it answers: idle times are multiplied by this.
@@ -29,6 +32,8 @@ const PATIENCE: u32 = 5;
 const WORTH_TRYING: u64 = 8 << 10;
 /// … and so many are sent that way, where it works: what breaks in the middle begins anew.
 const WHOLE: u64 = 4 << 20;
+/// Codes of a registry that would refuse the same blob in a PATCH, too (distribution-spec, "Error Codes").
+const ABOUT_THE_NAME: [&str; 4] = ["NAME_INVALID", "NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"];
 const OCTETS: &str = "application/octet-stream";
 
 /// How the bytes travel.
@@ -52,6 +57,8 @@ enum Setback {
         problem: Problem,
         after: Option<Duration>,
         session: Option<Box<Url>>,
+        /// The registry was there before and is not now.
+        away: bool,
     },
 }
 
@@ -63,25 +70,30 @@ impl From<Problem> for Setback {
 
 /// Sends a blob; into an upload session that a refused mount has opened, or into a new one.
 pub(super) async fn upload(session: &Session, blob: &BlobSource, mut location: Option<Url>) -> Result<()> {
-    let mut way = Way::Single;
+    let mut way = if session.host.takes_single_puts.known(false) { Way::Patch } else { Way::Single };
     let mut mismatched = false;
     let mut broken = None;
-    let mut attempt = 0;
+    let mut attempts = retry::Attempts::new(&session.net.options().retry);
+    let upload = Upload { session, blob, arrived: AtomicU64::new(0) };
     loop {
-        attempt += 1;
-        let setback = match (Upload { session, blob }).attempt(location.take(), broken.take(), way).await {
-            Ok(()) => return Ok(()),
-            Err(setback) => setback,
+        let before = upload.arrived.load(Ordering::Relaxed);
+        let Err(setback) = upload.attempt(location.take(), broken.take(), way).await else {
+            session.host.takes_single_puts.learn(way == Way::Single);
+            return Ok(());
         };
+        // Progress begins the count anew: a large upload over a bad line ends, too.
+        if upload.arrived.load(Ordering::Relaxed) > before {
+            attempts.restart();
+        }
         match setback {
             Setback::Final(problem) => return Err(problem),
             Setback::Mismatch(problem) if mismatched => return Err(problem),
             Setback::Mismatch(_) => mismatched = true,
             Setback::OtherWay(problem) if way == Way::Patch => return Err(problem),
             Setback::OtherWay(_) => way = Way::Patch,
-            Setback::Passing { problem, after, session: open } => {
-                let Some(delay) = session.net.options().retry.delay(attempt, after) else { return Err(problem) };
-                tracing::debug!(attempt, ?delay, "upload of {} is tried again: {problem}", blob.digest.short());
+            Setback::Passing { problem, after, session: open, away } => {
+                let Some(delay) = attempts.failed_again(after, away) else { return Err(problem) };
+                tracing::debug!(attempt = attempts.failed(), ?delay, "upload of {} is tried again: {problem}", blob.digest.short());
                 tokio::time::sleep(delay).await;
                 broken = open.map(|open| *open).filter(|_| blob.size >= WORTH_RESUMING);
             }
@@ -92,6 +104,8 @@ pub(super) async fn upload(session: &Session, blob: &BlobSource, mut location: O
 struct Upload<'a> {
     session: &'a Session,
     blob: &'a BlobSource,
+    /// How much the registry was known to hold at most, bytes.
+    arrived: AtomicU64,
 }
 
 impl Upload<'_> {
@@ -100,6 +114,7 @@ impl Upload<'_> {
         if let Some(broken) = broken
             && let Some((location, offset)) = self.ask_offset(broken).await
         {
+            self.arrived.fetch_max(offset, Ordering::Relaxed);
             return self.resume(location, offset).await;
         }
         let location = match location {
@@ -248,16 +263,24 @@ impl Upload<'_> {
         let after = retry::retry_after(response.headers(), SystemTime::now());
         let transient = retry::is_transient(response.status());
         let refusal = Refusal::read(response).await;
+        let away = refusal.status == 503;
+        let passing = |refusal: Refusal, after, location: Option<Url>| Setback::Passing {
+            problem: refusal.into_problem(self.session),
+            after,
+            session: location.map(Box::new),
+            away,
+        };
         if refusal.has("DIGEST_INVALID") || refusal.has("SIZE_INVALID") {
             return Err(Setback::Mismatch(self.mismatch(&refusal.message)));
         }
         Err(match refusal.status {
-            _ if transient => Setback::Passing { problem: refusal.into_problem(self.session), after, session: location.map(Box::new) },
+            _ if transient => passing(refusal, after, location),
             // The upload session is gone.
-            404 => Setback::Passing { problem: refusal.into_problem(self.session), after: None, session: None },
-            416 if way == Way::Patch => {
-                Setback::Passing { problem: refusal.into_problem(self.session), after: None, session: location.map(Box::new) }
-            }
+            404 => passing(refusal, None, None),
+            400 if refusal.has("BLOB_UPLOAD_UNKNOWN") => passing(refusal, None, None),
+            416 if way == Way::Patch => passing(refusal, None, location),
+            // It understood the request, and says what else is wrong.
+            400 if ABOUT_THE_NAME.iter().any(|code| refusal.has(code)) => self.refused(refusal),
             400 | 405 | 411 | 415 | 416 | 501 => Setback::OtherWay(refusal.into_problem(self.session)),
             _ => self.refused(refusal),
         })
@@ -273,10 +296,11 @@ impl Upload<'_> {
                 problem: fault::of_failure(self.session.registry(), &failure),
                 after: None,
                 session: session.map(Box::new),
+                away: self.session.is_away(&failure),
             },
             Fault::Renewed => {
                 let problem = fault.into_problem(self.session.registry());
-                Setback::Passing { problem, after: Some(Duration::ZERO), session: session.map(Box::new) }
+                Setback::Passing { problem, after: Some(Duration::ZERO), session: session.map(Box::new), away: false }
             }
             fault => Setback::Final(fault.into_problem(self.session.registry())),
         }
@@ -302,7 +326,7 @@ pub(super) fn next_location(session: &Session, response: &Response, before: Opti
 /// that ends TLS, and is put right; on other hosts it is refused.
 fn resolve(asked: &Url, location: &str, base: &Url) -> Result<Url, String> {
     let mut url = asked.join(location).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") || (is_local_host(&url) && url.host() != base.host()) {
+    if !matches!(url.scheme(), "http" | "https") || leads_inside(base, &url) {
         return Err(display_url(&url));
     }
     if url.scheme() == "http" && base.scheme() == "https" {
@@ -334,7 +358,15 @@ mod tests {
         ] {
             assert_eq!(resolve(&asked, location, &base).unwrap().as_str(), expected, "{location}");
         }
-        for location in ["http://store.test/u", "ftp://r.test/u", "https://169.254.169.254/u", "http://[", "file:///etc/passwd"] {
+        for location in [
+            "http://store.test/u",
+            "ftp://r.test/u",
+            "https://169.254.169.254/u",
+            "https://127.0.0.1:6443/u",
+            "https://localhost/u",
+            "http://[",
+            "file:///etc/passwd",
+        ] {
             assert!(resolve(&asked, location, &base).is_err(), "{location}");
         }
     }

@@ -82,6 +82,7 @@ pub(super) fn accesses(plan: &Plan) -> Result<Vec<Access>> {
             ca: settings.ca.clone().map(|ca| plan.facts.dir.join(ca)),
             identity: identity(plan),
             insecure: settings.insecure,
+            token_server: token_server(plan),
             credentials_source: source_of(plan, "registry.username"),
         });
     }
@@ -94,6 +95,13 @@ pub(super) fn accesses(plan: &Plan) -> Result<Vec<Access>> {
         accesses.extend(registry::docker_config(&text, &path.display().to_string(), &helper_env)?);
     }
     Ok(accesses)
+}
+
+/// The CI says which server gives the tokens of its own registry.
+fn token_server(plan: &Plan) -> Option<String> {
+    let registry = plan.ci.registry.as_ref()?;
+    let host = registry.url.trim_start_matches("https://").split('/').next()?;
+    (host == plan.target.registry).then(|| registry.token_server.clone())?
 }
 
 /// Our certificate at the registry, when both halves are set.

@@ -5,6 +5,7 @@ mod faults;
 mod helpers;
 mod hostile;
 mod logins;
+mod patience;
 mod tls;
 mod traffic;
 

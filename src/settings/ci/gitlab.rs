@@ -45,6 +45,8 @@ pub struct Variables {
     ci_registry_image: Option<String>,
     ci_registry_password: Option<String>,
     ci_registry_user: Option<String>,
+    ci_server_host: Option<String>,
+    ci_server_port: Option<String>,
     ci_server_tls_ca_file: Option<String>,
 }
 
@@ -52,10 +54,12 @@ impl Variables {
     pub fn into_ci(self) -> Ci {
         let event = self.event();
         let merge_request = self.merge_request();
+        let port = self.ci_server_port.map(|port| format!(":{port}")).unwrap_or_default();
         let registry = self.ci_registry.map(|url| CiRegistry {
             url,
             credentials: credentials(self.ci_registry_user, self.ci_registry_password),
             image: self.ci_registry_image,
+            token_server: self.ci_server_host.map(|host| format!("{host}{port}")),
         });
         let (author, author_email) = self.ci_commit_author.map(|author| split_author(&author)).unwrap_or_default();
         Ci {

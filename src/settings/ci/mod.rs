@@ -155,6 +155,8 @@ pub struct CiRegistry {
     pub credentials: Option<Credentials>,
     /// The project's place in it (`CI_REGISTRY_IMAGE`).
     pub image: Option<String>,
+    /// Host and port of the server that gives its tokens: the CI's own, which may be of another domain.
+    pub token_server: Option<String>,
 }
 
 impl Ci {

@@ -26,6 +26,8 @@ const GITLAB: &[(&str, &str)] = &[
     ("CI_REGISTRY_IMAGE", "registry.example.test/trade/order-service"),
     ("CI_REGISTRY_PASSWORD", "glcbt-job-token"),
     ("CI_REGISTRY_USER", "gitlab-ci-token"),
+    ("CI_SERVER_HOST", "gitlab.example.test"),
+    ("CI_SERVER_PORT", "443"),
 ];
 
 fn with(common: &[(&'static str, &'static str)], more: &[(&'static str, &'static str)]) -> Loaded {
@@ -55,6 +57,7 @@ fn gitlab_branch() {
     assert_eq!((ci.pipeline_id, ci.commit.time), (Some(4711), Some(1_767_323_045)));
     assert_eq!((ci.commit.author.as_deref(), ci.commit.author_email.as_deref()), (Some("Ada Lovelace"), Some("ada@example.test")));
     assert_eq!(ci.project.clone_url.as_deref(), Some("https://gitlab.example.test/trade/order-service.git"));
+    assert_eq!(ci.registry.as_ref().unwrap().token_server.as_deref(), Some("gitlab.example.test:443"));
     let registry = &loaded.settings.registry;
     assert_eq!((registry.url.as_deref(), registry.username.as_deref()), (Some("registry.example.test"), Some("gitlab-ci-token")));
     assert_eq!(source(&loaded, "registry.password"), "CI_REGISTRY_PASSWORD");

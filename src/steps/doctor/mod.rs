@@ -55,7 +55,7 @@ fn late(what: &str) -> Problem {
 
 /// As the outside is reached in a run, but told at once when it is not there.
 fn short(options: net::Options) -> net::Options {
-    let retry = net::retry::Policy { attempts: 2, patience: Duration::from_secs(5), ..options.retry };
+    let retry = net::retry::Policy { attempts: 2, patience: Duration::from_secs(5), outage: Duration::ZERO, ..options.retry };
     net::Options { retry, connect_timeout: Duration::from_secs(5), ..options }
 }
 

@@ -11,18 +11,18 @@ use crate::support::{
 };
 
 /// A registry behind the fake, and a client that knows both.
-fn setup() -> (Registry, Fake, Client) {
+pub(super) fn setup() -> (Registry, Fake, Client) {
     let registry = Registry::start();
     let fake = Fake::start(registry.port);
     (registry, fake, client(vec![]))
 }
 
 /// An image with one layer of so many bytes.
-fn one_layer(fake: &Fake, seed: u64, size: usize) -> Push {
+pub(super) fn one_layer(fake: &Fake, seed: u64, size: usize) -> Push {
     image(&fake.image("trade/app:1"), vec![blob(content(seed, size))])
 }
 
-fn arrived(client: &Client, registry: &Registry, pushed: &Push) {
+pub(super) fn arrived(client: &Client, registry: &Registry, pushed: &Push) {
     let target = registry.image("trade/app:1");
     let digest = &pushed.manifests.last().unwrap().digest;
     assert_eq!(block_on(client.head(&target)).unwrap().as_ref(), Some(digest));
@@ -156,6 +156,22 @@ fn a_registry_without_single_puts_gets_patches() {
     push(&client, &image).unwrap();
     arrived(&client, &registry, &image);
     assert_eq!(fake.count("PATCH", "/blobs/uploads/"), 2);
+    // It is not tried again in the same run.
+    let puts = fake.count("PUT", "/blobs/uploads/");
+    let next = super::image(&fake.image("trade/app:2"), vec![blob(content(2, 5000))]);
+    push(&client, &next).unwrap();
+    assert_eq!((fake.count("PATCH", "/blobs/uploads/"), fake.count("PUT", "/blobs/uploads/")), (4, puts + 2));
+}
+
+#[test]
+fn a_refusal_that_says_why_is_no_other_way() {
+    let (_registry, fake, client) = setup();
+    let body = r#"{"errors":[{"code":"NAME_INVALID","message":"no such project"}]}"#;
+    fake.answer("PUT", "/blobs/uploads/", 9, "400 Bad Request", &[], body);
+    let problem = push(&client, &one_layer(&fake, 1, 5000)).unwrap_err();
+    assert_eq!(problem.code, Code::RegistryRefused, "{}", problem.message);
+    assert!(problem.message.contains("no such project"), "{}", problem.message);
+    assert_eq!(fake.count("PATCH", "/blobs/uploads/"), 0);
 }
 
 #[test]

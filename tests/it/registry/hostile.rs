@@ -61,6 +61,18 @@ fn a_body_that_is_dripped_does_not_keep_us() {
 }
 
 #[test]
+fn what_is_small_does_not_take_for_ever() {
+    let registry = Registry::start();
+    let fake = Fake::start(registry.port);
+    let layer = blob(content(1, 60_000));
+    push(&client(vec![]), &image(&registry.image("a/b:1"), vec![layer.clone()])).unwrap();
+    // More than what counts as progress, and never done: it would come whole after six seconds or more.
+    fake.rule("GET", "/blobs/", 99, Act::Drip(Duration::from_micros(100)));
+    let read = block_on(hurried().blob(&fake.image("a/b:1"), &layer.digest, layer.size));
+    assert_eq!(read.expect_err("it is read to its end").code, Code::RegistryUnreachable);
+}
+
+#[test]
 fn redirects_that_lead_nowhere_end() {
     let registry = Registry::start();
     let (one, other) = (Fake::start(registry.port), Fake::start(registry.port));

@@ -39,6 +39,17 @@ fn an_authority_is_trusted_for_its_registry_alone() {
 }
 
 #[test]
+fn a_host_that_we_are_sent_to_is_told_from_the_registry() {
+    let (store, front) = (Registry::start_with_tls(), Registry::start());
+    let fake = Fake::start(front.port);
+    let elsewhere = format!("Location: https://{}/v2/a/b/manifests/1", store.host());
+    fake.answer("GET", "/manifests/", 9, "307 Temporary Redirect", &[&elsewhere], "");
+    let problem = block_on(client(vec![]).manifest(&fake.image("a/b:1"))).unwrap_err();
+    assert_eq!(problem.code, Code::RegistryUntrusted, "{}", problem.message);
+    assert!(problem.message.contains(&store.host()) && problem.hint.contains("SSL_CERT_FILE"), "{problem:?}");
+}
+
+#[test]
 fn a_client_certificate_is_shown_to_its_registry() {
     let registry = Registry::start_with_client_certificates();
     let problem = push(&client(vec![trusting(&registry)]), &one(&registry)).unwrap_err();
