@@ -46,7 +46,8 @@ pub(super) fn wanted(plan: &Plan) -> Option<Other> {
 }
 
 async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) -> Result<Image> {
-    let machine = machine_for(&run.plan, &image::base_names(build)?, &run.redactor)?;
+    let bases = image::base_names(build)?;
+    let machine = machine_for(&run.plan, &bases, &run.redactor)?;
     let found = engines::find(&machine, wanted).await.map_err(|problem| match wanted {
         Some(_) => problem,
         None => Problem { message: format!("{why}; {}", problem.message), ..problem },
@@ -55,6 +56,14 @@ async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) ->
     if build.base_registry.is_some() && found.engine != Other::Buildah {
         let text = format!("image.base_registry is not known to {}: it pulls base images by its own rules", found.engine.name());
         run.events.warning(text, "set the mirror in the engine's own configuration (registry-mirrors)");
+    }
+    let own_base = || bases.iter().any(|name| registry_of(name).as_ref() == Some(&run.plan.target.registry));
+    if machine.ca.is_some() && found.engine != Other::Buildah && own_base() {
+        let text = format!("registry.ca is not known to {}: it pulls base images by its own rules", found.engine.name());
+        run.events.warning(
+            text,
+            "give the authority to the engine itself (docker: /etc/docker/certs.d/HOST/ca.crt; BuildKit: its buildkitd.toml)",
+        );
     }
     build.borrowed.copy_into(&build.context)?;
     let image = engines::build(&found, build, &machine, &run.registry, &run.events).await?;
@@ -67,22 +76,25 @@ pub(super) fn machine_for(plan: &Plan, bases: &[String], redactor: &Redactor) ->
     let settings = &plan.settings.registry;
     let accesses = access::accesses(plan)?;
     let named = accesses.iter().filter(|access| access.insecure).filter_map(|access| access.prefix.split('/').next()).map(str::to_string);
-    let bases = bases.iter().filter_map(|name| name.parse::<ImageSource>().ok()?.registry().map(|name| name.registry.clone()));
+    let bases = bases.iter().filter_map(|name| registry_of(name));
     let mut insecure: Vec<String> = named.chain(bases.filter(|registry| net::is_loopback(host(registry)))).collect();
     insecure.sort();
     insecure.dedup();
-    if let Some(ca) = &settings.ca {
-        tracing::debug!("registry.ca {} is not handed over: engines have their own folders of certificates", ca.display());
-    }
     Ok(Machine {
         env: plan.host.engine_env(),
         dir: plan.facts.dir.clone(),
         credentials: registry::config_of(&accesses),
+        ca: settings.ca.as_ref().map(|ca| plan.facts.dir.join(ca)),
         insecure,
         log: LogFile::new(plan.report_dir.join(LOG), redactor),
         timeout: plan.settings.build.timeout,
         epoch: plan.host.source_date_epoch,
     })
+}
+
+/// The registry of a base.
+fn registry_of(base: &str) -> Option<String> {
+    base.parse::<ImageSource>().ok()?.registry().map(|name| name.registry.clone())
 }
 
 /// The host of a registry, without its port.

@@ -139,6 +139,9 @@ impl Call<'_> {
     fn buildah(&self) -> Vec<String> {
         let mut args = words(&["build", "--pull-always", "--file", &shown(&self.ground.dockerfile)]);
         args.extend(words(&["--ignorefile", &shown(&self.ground.ignore_file), "--iidfile", &shown(&self.id_file())]));
+        if let Some(folder) = &self.ground.certificates {
+            args.extend(words(&["--cert-dir", &shown(folder)]));
+        }
         // Other kinds of isolation need namespaces, which most runners do not have.
         if variable(self.machine, "BUILDAH_ISOLATION").is_none() {
             args.extend(words(&["--isolation", "chroot"]));

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Build, Machine, call};
@@ -29,6 +29,8 @@ pub(super) struct Ground {
     pub ignore_file: PathBuf,
     /// Variables that lead the engine to its credentials and rules.
     pub env: Vec<(String, String)>,
+    /// Folder with the authority that is trusted beside the system's, for buildah.
+    pub certificates: Option<PathBuf>,
     _folder: TempDir,
 }
 
@@ -49,7 +51,8 @@ impl Ground {
             env.extend(hand_over(machine, credentials.expose(), &folder.path().join("config"))?);
         }
         env.extend(registry_rules(build, machine, folder.path())?);
-        Ok(Ground { dockerfile, ignore_file, env, _folder: folder })
+        let certificates = machine.ca.as_ref().map(|ca| certificates(ca, folder.path())).transpose()?;
+        Ok(Ground { dockerfile, ignore_file, env, certificates, _folder: folder })
     }
 }
 
@@ -89,20 +92,41 @@ fn hand_over(machine: &Machine, credentials: &str, folder: &Path) -> Result<Vec<
         }
     }
     let ours: Value = serde_json::from_str(credentials).map_err(|_| Problem::bug("the credentials for an engine are no JSON"))?;
-    if !config.is_object() {
-        config = Value::Object(serde_json::Map::new());
+    let config = if config.is_object() { config } else { json!({}) };
+    let (file, auth_file) = (folder.join("config.json"), folder.join("auth.json"));
+    write(&file, with_ours(config.clone(), &ours, true).to_string().as_bytes())?;
+    write(&auth_file, with_ours(config, &ours, false).to_string().as_bytes())?;
+    let named = |name: &str, path: &Path| (name.to_string(), path.display().to_string());
+    Ok(vec![named("DOCKER_CONFIG", folder), named("REGISTRY_AUTH_FILE", &auth_file)])
+}
+
+/// A `config.json` with our credentials in it. A helper that is named for a registry, or for all, would go before what stands in the
+/// file; docker takes the file for a registry whose helper has no name, and buildah would look for a program without one.
+fn with_ours(mut config: Value, ours: &Value, docker: bool) -> Value {
+    for (registry, helper) in ours["credHelpers"].as_object().into_iter().flatten() {
+        config["credHelpers"][registry] = helper.clone();
     }
+    if config["credsStore"].is_null() && !ours["credsStore"].is_null() {
+        config["credsStore"] = ours["credsStore"].clone();
+    }
+    let helped = config["credsStore"].is_string() || config["credHelpers"].is_object();
     for (registry, auth) in ours["auths"].as_object().into_iter().flatten() {
-        // A helper that is named for a registry would go before what stands here.
-        if let Some(helpers) = config["credHelpers"].as_object_mut() {
+        if docker && helped {
+            config["credHelpers"][registry] = json!("");
+        } else if let Some(helpers) = config.get_mut("credHelpers").and_then(Value::as_object_mut) {
             helpers.shift_remove(registry);
         }
         config["auths"][registry] = auth.clone();
     }
-    let file = folder.join("config.json");
-    write(&file, config.to_string().as_bytes())?;
-    let (folder, file) = (folder.display().to_string(), file.display().to_string());
-    Ok(vec![("DOCKER_CONFIG".to_string(), folder), ("REGISTRY_AUTH_FILE".to_string(), file)])
+    config
+}
+
+/// Our authority in a folder, as buildah wants it.
+fn certificates(ca: &Path, folder: &Path) -> Result<PathBuf> {
+    let certificates = folder.join("certificates");
+    fs::create_dir(&certificates).map_err(|error| Problem::io("create", &certificates, &error))?;
+    copy(ca, &certificates.join("ca.crt"))?;
+    Ok(certificates)
 }
 
 /// Rules for buildah, as the native engine has them: short names are Docker Hub's, a mirror stands in front of it, loopback may be
@@ -140,4 +164,26 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn write(path: &Path, text: &[u8]) -> Result<()> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text)).map_err(|error| Problem::io("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_go_before_the_users_store_and_nothing_else_does() {
+        let own = json!({"credsStore": "desktop", "credHelpers": {"own.test": "own", "both.test": "own"}, "auths": {"old.test": {"auth": "b2xk"}}});
+        let ours = json!({"auths": {"both.test": {"auth": "Ym90aA=="}, "new.test": {"auth": "bmV3"}},
+            "credHelpers": {"cloud.test": "cloud"}, "credsStore": "pass"});
+        let docker = with_ours(own.clone(), &ours, true);
+        let helpers = json!({"own.test": "own", "both.test": "", "new.test": "", "cloud.test": "cloud"});
+        assert_eq!((&docker["credHelpers"], &docker["credsStore"]), (&helpers, &json!("desktop")));
+        assert_eq!(docker["auths"]["old.test"]["auth"], "b2xk");
+        let buildah = with_ours(own, &ours, false);
+        assert_eq!(buildah["credHelpers"], json!({"own.test": "own", "cloud.test": "cloud"}));
+        assert_eq!(buildah["auths"], docker["auths"]);
+        // No helper anywhere: nothing to go before.
+        let plain = with_ours(json!({}), &json!({"auths": {"a.test": {"auth": "YQ=="}}, "credHelpers": {}, "credsStore": null}), true);
+        assert_eq!(plain, json!({"auths": {"a.test": {"auth": "YQ=="}}}));
+    }
 }

@@ -57,6 +57,8 @@ pub struct Machine {
     pub dir: PathBuf,
     /// A docker `config.json` with the credentials of private bases that docker's own file does not hold; None when there are none.
     pub credentials: Option<Secret>,
+    /// PEM file of an authority to trust beside the system's.
+    pub ca: Option<PathBuf>,
     /// Registries that may be spoken to by plain http.
     pub insecure: Vec<String>,
     /// Their whole output goes there.
