@@ -318,11 +318,13 @@ mod tests {
     fn a_layer_has_so_many_entries_and_names() {
         let dir = tempfile::tempdir().unwrap();
         let long = "n".repeat(1 << 19);
-        for (entries, words) in
-            [(vec![("a", ""); MAX_ENTRIES + 2], "300000 entries"), (vec![(long.as_str(), ""); 129], "of more than 64 MiB")]
-        {
-            let entries: Vec<_> = entries.into_iter().map(|(path, text)| (path, tar::EntryType::Regular, text)).collect();
-            let problem = list(vec![layer(dir.path(), "1", &entries)], "base").unwrap_err();
+        for (name, times, words) in [("a", MAX_ENTRIES + 2, "300000 entries"), (long.as_str(), 129, "of more than 64 MiB")] {
+            let (path, packing) = layer(dir.path(), "1", &[(name, tar::EntryType::Regular, "")]);
+            let mut entry = std::fs::read(&path).unwrap();
+            // Without the two empty blocks at the end.
+            entry.truncate(entry.len() - 1024);
+            std::fs::write(&path, entry.repeat(times)).unwrap();
+            let problem = list(vec![(path, packing)], "base").unwrap_err();
             assert_eq!(problem.code, Code::RegistryProtocol);
             assert!(problem.message.contains(words), "{}", problem.message);
         }

@@ -120,7 +120,7 @@ impl Client {
                 _ if !request.repeatable => None,
                 Ok(response) if retry::is_transient(response.status()) => {
                     let asked = retry::retry_after(response.headers(), SystemTime::now());
-                    attempts.failed_again(asked, response.status() == StatusCode::SERVICE_UNAVAILABLE)
+                    attempts.failed_again(asked, retry::says_away(response.status()))
                 }
                 Err(failure) if failure.is_transient() => attempts.failed_again(None, self.is_away(&request.url, failure)),
                 _ => None,

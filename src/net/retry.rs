@@ -95,6 +95,11 @@ pub fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429) || (status.is_server_error() && status.as_u16() != 501)
 }
 
+/// Whether a server says that it, or the one behind it, is not there at the moment.
+pub fn says_away(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502 | 503)
+}
+
 /// `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();

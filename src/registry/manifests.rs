@@ -48,9 +48,8 @@ pub(super) async fn put(session: &Session, manifest: &Manifest, reference: &Imag
             }
             Ok(response) if retry::is_transient(response.status()) => {
                 let after = retry::retry_after(response.headers(), SystemTime::now());
-                let refusal = Refusal::read(response).await;
-                let away = refusal.status == 503;
-                (refusal.into_problem(session), after, away)
+                let away = retry::says_away(response.status());
+                (Refusal::read(response).await.into_problem(session), after, away)
             }
             Ok(response) => return Err(refused(session, Refusal::read(response).await)),
             Err(Fault::Failure(failure)) if failure.is_transient() => {

@@ -262,8 +262,8 @@ impl Upload<'_> {
     async fn judge(&self, response: Response, location: Option<Url>, way: Way) -> Result<(), Setback> {
         let after = retry::retry_after(response.headers(), SystemTime::now());
         let transient = retry::is_transient(response.status());
+        let away = retry::says_away(response.status());
         let refusal = Refusal::read(response).await;
-        let away = refusal.status == 503;
         let passing = |refusal: Refusal, after, location: Option<Url>| Setback::Passing {
             problem: refusal.into_problem(self.session),
             after,

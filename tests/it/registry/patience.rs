@@ -1,6 +1,10 @@
 //! How long and how often a registry is tried again.
 
-use std::time::Instant;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    time::Instant,
+};
 
 use shipway::domain::problem::Code;
 
@@ -39,6 +43,42 @@ fn a_registry_that_is_restarted_is_waited_for_by_time() {
     let image = one_layer(&fake, 1, 5000);
     push(&client, &image).unwrap();
     arrived(&client, &registry, &image);
+}
+
+/// The name of an image at a server that answered this client once, and is gone.
+fn gone(client: &Client) -> ImageReference {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let name: ImageReference = format!("{}/a/b:1", listener.local_addr().unwrap()).parse().unwrap();
+    let server = std::thread::spawn(move || {
+        // The first greeting is of TLS, which it does not speak.
+        for connection in listener.incoming() {
+            let mut reader = BufReader::new(connection.unwrap());
+            if reader.fill_buf().is_ok_and(|bytes| bytes.starts_with(b"HEAD ")) {
+                let mut line = "HEAD".to_string();
+                while line.trim_end() != "" {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
+                let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                return reader.get_mut().write_all(answer).unwrap();
+            }
+        }
+    });
+    assert_eq!(block_on(client.head(&name)).unwrap(), None);
+    server.join().unwrap();
+    name
+}
+
+#[test]
+fn a_registry_that_answered_before_is_waited_for_and_a_name_that_never_did_is_not() {
+    let (known, stranger) = (waiting(Duration::from_secs(2)), waiting(Duration::from_secs(600)));
+    let name = gone(&known);
+    for (client, least) in [(known, Duration::from_secs(2)), (stranger, Duration::ZERO)] {
+        let begun = Instant::now();
+        let problem = block_on(client.head(&name)).unwrap_err();
+        assert_eq!(problem.code, Code::RegistryUnreachable, "{}", problem.message);
+        assert!(begun.elapsed() >= least && begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    }
 }
 
 #[test]
