@@ -45,7 +45,7 @@ impl Zookeeper {
             "tickTime=1000\nmaxSessionTimeout=60000\ndataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n{settings}"
         );
         fs::write(folder.path().join("zoo.cfg"), all).unwrap();
-        let server = Zookeeper { child: run(folder.path()), port, folder };
+        let mut server = Zookeeper { child: run(folder.path()), port, folder };
         server.wait_for(mode);
         server
     }
@@ -75,9 +75,13 @@ impl Zookeeper {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn wait_for(&self, mode: &str) {
+    fn wait_for(&mut self, mode: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
+            // Somebody's connection may have had the port for a moment.
+            if self.child.try_wait().unwrap().is_some() {
+                self.child = run(self.folder.path());
+            }
             if self.ask().is_some_and(|answer| answer.contains(mode)) {
                 return;
             }
@@ -88,6 +92,11 @@ impl Zookeeper {
 
     fn ask(&self) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        // A connection to a port that nobody listens at may be one to itself, which hears what it says and nothing more.
+        if stream.local_addr().ok()? == stream.peer_addr().ok()? {
+            return None;
+        }
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(b"srvr").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
