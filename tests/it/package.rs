@@ -18,8 +18,9 @@ use crate::support::{
     shipway::{report, shipway},
 };
 
-/// The most that the small image may take beside the binary, bytes: of 20 MB the release's binary leaves that, even uncompressed.
-const MOST: u64 = 3_000_000;
+/// The most that the small image may take beside the binary, packed, bytes. A binary that is not static, as tests have it, brings the C library
+/// and that of its mathematics along: 2 MB of it.
+const MOST: u64 = 4_000_000;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

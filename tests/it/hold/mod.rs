@@ -77,7 +77,7 @@ impl Site {
 
 /// A command that stays until the file `go` is there, and an orphan in a session of its own that ignores SIGTERM; both leave their ids.
 pub(crate) const FAMILY: &str = "(setsid sh -c 'trap \"\" TERM; echo $$ >orphan; while :; do sleep 0.05; done' &) ; \
-     echo $$ >command; while [ ! -e orphan ]; do sleep 0.05; done; echo token $SHIPWAY_FENCING_TOKEN; \
+     echo $$ >command; while [ ! -e orphan ]; do sleep 0.05; done; echo token $SHIPWAY_FENCING_TOKEN; echo begun; \
      while [ ! -e go ]; do sleep 0.05; done; exit 7";
 
 /// A command that fails when one of [`FAMILY`] still lives when it is started; a zombie has no command line.

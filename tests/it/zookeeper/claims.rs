@@ -28,7 +28,7 @@ fn token(printed: &str) -> u64 {
 fn one_holds_it_the_next_has_it_at_once_and_the_queue_is_fair() {
     let site = Site::new();
     let mut first = site.lock("ada", FAMILY).spawn();
-    first.wait_for("token ");
+    first.wait_for("begun");
     let late = site.shipway("eve").args(["lock", "nightly", "--wait", "1s", "--", "touch", "never"]).run().expect_code(40);
     late.expect_text(&["lock nightly is held by ada@test (waited 1s for /shipway/lock/nightly in ZooKeeper)", "[lock-held]"]);
     assert!(!site.path("never").exists());
@@ -72,7 +72,7 @@ fn readers_share_it_and_a_writer_has_it_alone() {
 fn who_is_killed_is_followed_within_the_ttl_and_nothing_of_it_runs() {
     let site = Site::short();
     let mut first = site.lock("ada", FAMILY).spawn();
-    first.wait_for("token ");
+    first.wait_for("begun");
     let mut next = site.lock("bob", ALONE).spawn();
     next.wait_for("held by ada@test");
     let killed = Instant::now();
@@ -88,7 +88,7 @@ fn who_is_killed_is_followed_within_the_ttl_and_nothing_of_it_runs() {
 fn a_frozen_server_ends_the_command_before_the_session_can_expire() {
     let site = Site::short();
     let mut first = site.lock("ada", FAMILY).spawn();
-    first.wait_for("token ");
+    first.wait_for("begun");
     let frozen = Instant::now();
     site.server.freeze();
     let ended = first.wait();
@@ -104,7 +104,7 @@ fn a_frozen_server_ends_the_command_before_the_session_can_expire() {
 fn a_stopped_keeper_ends_the_command_and_its_session_expires() {
     let site = Site::short();
     let mut first = site.lock("ada", FAMILY).spawn();
-    first.wait_for("token ");
+    first.wait_for("begun");
     let stopped = keeper(first.id());
     signal(stopped, Signal::STOP);
     site.lock("bob", ALONE).run().expect_code(0);
@@ -115,7 +115,7 @@ fn a_stopped_keeper_ends_the_command_and_its_session_expires() {
 fn a_server_that_comes_back_in_time_disturbs_nobody() {
     let mut site = Site::new();
     let mut first = site.lock("ada", FAMILY).spawn();
-    first.wait_for("token ");
+    first.wait_for("begun");
     let mut next = site.lock("bob", ALONE).spawn();
     next.wait_for("held by ada@test");
     site.server.restart();
