@@ -24,7 +24,7 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
             let (version, config) = center.pull(&steps::place(&plan), version).await?;
             let to = plan.facts.work_dir.join(to);
             match steps::write_config(&config, &version, &to)? {
-                true => format!("version {} is in {}, {}\n", version.version, to.display(), files(version.files)),
+                true => format!("version {} is in {}, {}\n", version.version, to.display(), report::count(version.files, "file")),
                 false => format!("{} has version {} already\n", to.display(), version.version),
             }
         }
@@ -52,7 +52,7 @@ async fn push(session: &Session, plan: &Plan, center: &Center, reason: Option<St
     let config = steps::config_files(plan)?;
     let pushing = steps::pushing(plan, reason);
     let (version, changed) = center.push(&pushing, &config, &session.events, &session.cancel).await?;
-    let (number, words, files) = (version.version, pushing.place.words(), files(version.files));
+    let (number, words, files) = (version.version, pushing.place.words(), report::count(version.files, "file"));
     Ok(match changed {
         true => format!("version {number} of the configuration of {words} is pushed, {files}\n"),
         false => format!("version {number} of the configuration of {words} has these files already\n"),
@@ -89,8 +89,4 @@ fn differences(pushed: Option<&Config>, wanted: &Config) -> Vec<ObjectDiff> {
         Some(ObjectDiff { object: path.to_string(), before, after })
     };
     paths.into_iter().filter_map(one).collect()
-}
-
-fn files(count: usize) -> String {
-    if count == 1 { "1 file".to_string() } else { format!("{count} files") }
 }

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::{
     Target,
-    lease::{Fence, Lock},
+    fence::Fence,
+    lease::Lock,
     line::Line,
     problem::{self, Action},
 };

@@ -4,10 +4,6 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::Duration,
 };
 
@@ -22,13 +18,12 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions, WatchEvent, WatchParams},
 };
 use tokio::{
-    sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{connect::Cluster, problem};
+use super::{connect::Cluster, fence::Fence, problem};
 use crate::{
     domain::{
         event::{Event, Events},
@@ -44,8 +39,6 @@ const RUN: &str = "shipway.dev/run";
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// How often it is said for whom we wait.
 const REMIND: Duration = Duration::from_secs(20);
-/// So many times its tenure a patient lock's renewal is waited for.
-const PATIENCE: u32 = 2;
 const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
 /// As good as never.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -108,75 +101,6 @@ impl Cluster {
     }
 }
 
-/// Says whether the lock still holds: nothing is changed any more once it does not.
-#[derive(Clone)]
-pub struct Fence {
-    name: Arc<str>,
-    lost: CancellationToken,
-    /// When the last renewal that succeeded was sent, in nanoseconds of [`uptime`].
-    renewed: Arc<AtomicU64>,
-    tenure: Duration,
-    patient: bool,
-    /// Told of each renewal.
-    news: Arc<Notify>,
-}
-
-impl Fence {
-    /// A lock of that name, counted on for `tenure` from the moment `sent` of [`uptime`].
-    pub fn new(name: &str, tenure: Duration, sent: Duration) -> Self {
-        Fence::with(name, tenure, false, sent)
-    }
-
-    fn with(name: &str, tenure: Duration, patient: bool, sent: Duration) -> Self {
-        let fence =
-            Fence { name: name.into(), lost: CancellationToken::new(), renewed: Arc::default(), tenure, patient, news: Arc::default() };
-        fence.renew(sent);
-        fence
-    }
-
-    /// A renewal that was sent at that moment has succeeded.
-    pub fn renew(&self, sent: Duration) {
-        self.renewed.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
-        self.news.notify_waiters();
-    }
-
-    /// Until when it may be counted on, by [`uptime`], unless it is renewed before.
-    pub fn until(&self) -> Duration {
-        Duration::from_nanos(self.renewed.load(Ordering::SeqCst)) + self.tenure
-    }
-
-    /// Cancelled by whoever renews it, once it is lost.
-    pub fn lost(&self) -> &CancellationToken {
-        &self.lost
-    }
-
-    pub fn left(&self) -> Duration {
-        self.until().saturating_sub(uptime())
-    }
-
-    /// Fails with `lock-lost`. A process that was stopped for a while finds out here, before its renewal does.
-    pub fn check(&self) -> Result<()> {
-        if self.lost.is_cancelled() || self.left().is_zero() { Err(lost(&self.name)) } else { Ok(()) }
-    }
-
-    /// As [`Fence::check`]; a patient lock that could not be renewed in time may still be ours: its renewal is waited for.
-    pub async fn hold(&self) -> Result<()> {
-        let over = Instant::now() + self.tenure * PATIENCE;
-        while self.patient && !self.lost.is_cancelled() && Instant::now() < over {
-            let renewed = self.news.notified();
-            if !self.left().is_zero() {
-                break;
-            }
-            tokio::select! {
-                () = renewed => {}
-                () = self.lost.cancelled() => {}
-                () = sleep_until(over) => {}
-            }
-        }
-        self.check()
-    }
-}
-
 impl Lock {
     /// What another holds for us.
     pub(super) fn elsewhere(cluster: &Cluster, fence: Fence) -> Self {
@@ -185,7 +109,7 @@ impl Lock {
 
     /// Cancelled when another run has taken the lock, or (but for a patient one) it can no longer be renewed.
     pub fn lost(&self) -> &CancellationToken {
-        &self.fence.lost
+        self.fence.lost()
     }
 
     /// Grows whenever the Lease passes to another: what it guards can refuse whoever brings an older one.
@@ -213,7 +137,7 @@ impl Lock {
         let Some(Renewal { stop, task }) = self.renewal else { return };
         drop(stop);
         let Ok(mut lease) = task.await else { return };
-        if self.fence.lost.is_cancelled() {
+        if self.fence.lost().is_cancelled() {
             return;
         }
         let spec = lease.spec.get_or_insert_default();
@@ -241,11 +165,6 @@ impl Lock {
             _ => Ok(()),
         }
     }
-}
-
-/// The problem of a lock that was lost: whoever has it now decides what becomes of what we began.
-pub fn lost(name: &str) -> Problem {
-    Problem::new(Code::LockLost, format!("the lock ({name}) was lost to another run, or could not be renewed")).unrestored()
 }
 
 struct Queue<'a> {
@@ -426,7 +345,7 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, every: Duration, 
                     // our own renewal whose answer was lost
                     Ok(Ok(Some(found))) if is_run(&found, &run) => lease = found,
                     Ok(Ok(_)) => {
-                        fence.lost.cancel();
+                        fence.lost().cancel();
                         return lease;
                     }
                     Ok(Err(_)) | Err(_) => {}
@@ -435,7 +354,7 @@ async fn renew(api: Api<Lease>, mut lease: Lease, run: String, every: Duration, 
             Ok(Err(_)) | Err(_) => {}
         }
         if fence.left().is_zero() && !fence.patient {
-            fence.lost.cancel();
+            fence.lost().cancel();
             return lease;
         }
         let pause = (every / 3).min(Duration::from_secs(1));

@@ -12,7 +12,7 @@ use std::{
 use http::{Method, Request, Response, StatusCode, header::WARNING};
 use kube::{Client, client::Body};
 
-use super::{Target, connect, lease::Fence, problem};
+use super::{Target, connect, fence::Fence, problem};
 
 /// Credentials that are refused so soon after they were read anew would only be the same once more.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);

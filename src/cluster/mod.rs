@@ -7,6 +7,7 @@ mod connect;
 mod describe;
 mod diff;
 mod evidence;
+mod fence;
 mod intent;
 mod lease;
 mod line;
@@ -35,7 +36,8 @@ use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 
 pub use connect::{Cluster, connect};
 pub use diff::{ObjectDiff, render};
-pub use lease::{Fence, Lock};
+pub use fence::Fence;
+pub use lease::Lock;
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};
 pub use preflight::Standing;
 pub use remove::{Removal, Removed};

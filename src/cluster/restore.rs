@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     apply::kept,
     connect::Cluster,
-    lease::lost,
+    fence::lost,
     others::Phase,
     problem,
     publish::Change,

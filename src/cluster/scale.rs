@@ -16,7 +16,7 @@ use super::{
     apply::Mode,
     connect::Cluster,
     diff,
-    lease::lost,
+    fence::lost,
     problem,
     publish::Held,
     rollback::Running,

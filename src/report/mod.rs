@@ -30,6 +30,7 @@ pub use model::{
     Before, Ci, Commit, DifferenceRecord, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Report, SettingRecord,
     SoFar, Stage, StepRecord, WarningRecord,
 };
+pub use paint::count;
 pub use recorder::{Draft, Recorder};
 pub use reference::{exit_codes as exit_codes_reference, explain, problems as problems_reference, slugs};
 pub use schema::{reference as report_reference, schema as report_schema};
