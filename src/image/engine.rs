@@ -21,7 +21,7 @@ use crate::{
             stages::{Origin, copied_from, origin},
         },
         event::Events,
-        problem::{Problem, Result},
+        problem::{Code, Problem, Result},
     },
     registry,
 };
@@ -45,7 +45,7 @@ pub(super) async fn build(build: &Build, registry: &registry::Client, events: &E
     let wanted = wanted_platforms(&build.platforms)?;
     let mut bases = Bases::new(registry, build.base_registry.as_deref(), &build.root);
     let mut platforms_gathered = Vec::new();
-    for platform in platforms(&dockerfile, &file, &wanted, &mut bases).await? {
+    for platform in platforms(&dockerfile, &file, &wanted, &build.args, &mut bases).await? {
         platforms_gathered.push(gather(&dockerfile, &file, platform, build, &mut bases).await?);
     }
     let owned = Owned::from(build, &file);
@@ -62,7 +62,7 @@ pub(super) async fn build(build: &Build, registry: &registry::Client, events: &E
 pub(super) fn wanted_platforms(texts: &[String]) -> Result<Vec<Platform>> {
     let parse = |text: &String| {
         Platform::parse(text).ok_or_else(|| {
-            Problem::new(crate::domain::problem::Code::SettingInvalid, format!("image.platforms has {text:?}, which is no platform"))
+            Problem::new(Code::SettingInvalid, format!("image.platforms has {text:?}, which is no platform"))
                 .hint("write os/architecture, such as linux/amd64")
         })
     };
@@ -70,9 +70,15 @@ pub(super) fn wanted_platforms(texts: &[String]) -> Result<Vec<Platform>> {
 }
 
 /// The platforms of the image that the last stage stands on, unless some are asked for.
-async fn platforms(dockerfile: &Dockerfile, file: &str, wanted: &[Platform], bases: &mut Bases<'_>) -> Result<Vec<Platform>> {
+async fn platforms(
+    dockerfile: &Dockerfile,
+    file: &str,
+    wanted: &[Platform],
+    args: &BTreeMap<String, String>,
+    bases: &mut Bases<'_>,
+) -> Result<Vec<Platform>> {
     let host = Platform::host();
-    let globals = globals(dockerfile, file, wanted.first().unwrap_or(&host))?;
+    let globals = globals(dockerfile, file, wanted.first().unwrap_or(&host), args)?;
     match last_image(dockerfile, file, &globals)? {
         Some(name) => bases.platforms(&name, wanted).await,
         None if wanted.is_empty() => Ok(vec![host]),
@@ -96,32 +102,49 @@ fn last_image(dockerfile: &Dockerfile, file: &str, globals: &Scope) -> Result<Op
 /// A build's Dockerfile, and its name for messages.
 fn parsed(build: &Build) -> Result<(Dockerfile, String)> {
     let file = build.dockerfile.display().to_string();
-    Ok((dockerfile::parse(&read_text(&build.dockerfile)?, &file)?, file))
+    let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
+    match &build.target {
+        Some(target) => Ok((until(dockerfile, target, &file)?, file)),
+        None => Ok((dockerfile, file)),
+    }
+}
+
+/// See [`super::until`].
+pub(super) fn until(dockerfile: Dockerfile, target: &str, file: &str) -> Result<Dockerfile> {
+    dockerfile.until(target).map_err(|why| {
+        Problem::new(Code::DockerfileInvalid, format!("image.target is {target}, and in {file} {why}"))
+            .hint("set image.target to the name of a stage (FROM … AS name)")
+    })
 }
 
 /// See [`super::uncovered`].
 pub(super) fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
     let (dockerfile, file) = parsed(build)?;
-    uncovered_in(&dockerfile, &file, &build.platforms)
+    uncovered_in(&dockerfile, &file, &build.platforms, &build.args)
 }
 
 /// See [`super::uncovered_in`].
-pub(super) fn uncovered_in(dockerfile: &Dockerfile, file: &str, platforms: &[String]) -> Result<Option<Uncovered>> {
+pub(super) fn uncovered_in(
+    dockerfile: &Dockerfile,
+    file: &str,
+    platforms: &[String],
+    args: &BTreeMap<String, String>,
+) -> Result<Option<Uncovered>> {
     let wanted = wanted_platforms(platforms)?;
-    let globals = globals(dockerfile, file, wanted.first().unwrap_or(&Platform::host()))?;
+    let globals = globals(dockerfile, file, wanted.first().unwrap_or(&Platform::host()), args)?;
     dockerfile::uncovered(dockerfile, &globals).map_err(|(number, why)| Place { file, number }.invalid(why))
 }
 
 /// See [`last_image`].
 pub(super) fn final_base(build: &Build, platform: Option<&Platform>) -> Result<Option<String>> {
     let (dockerfile, file) = parsed(build)?;
-    last_image(&dockerfile, &file, &globals(&dockerfile, &file, platform.unwrap_or(&Platform::host()))?)
+    last_image(&dockerfile, &file, &globals(&dockerfile, &file, platform.unwrap_or(&Platform::host()), &build.args)?)
 }
 
 /// See [`super::base_names`].
 pub(super) fn base_names(build: &Build) -> Result<Vec<String>> {
     let (dockerfile, file) = parsed(build)?;
-    let globals = globals(&dockerfile, &file, &Platform::host())?;
+    let globals = globals(&dockerfile, &file, &Platform::host(), &build.args)?;
     let (_, stages) = dockerfile.stages();
     let begun = (0..stages.len()).filter_map(|at| match origin(&stages, at, &globals) {
         Ok(Origin::Image(name)) => Some(name),

@@ -138,7 +138,7 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     fn new(inputs: &'a Inputs<'a>, at: usize, image: Evaluated) -> Self {
-        let scope = Scope { variables: image.variables.clone(), escape: inputs.globals.escape };
+        let scope = Scope { variables: image.variables.clone(), escape: inputs.globals.escape, ..Scope::default() };
         State { inputs, at, image, scope, pending: Tree::new(), cmd_is_own: false }
     }
 
@@ -214,10 +214,8 @@ impl<'a> State<'a> {
 
     fn argument(&mut self, pairs: &[(String, Option<Word>)], place: Place<'_>) -> Result<()> {
         for (name, default) in pairs {
-            let value = match default {
-                Some(word) => Some(self.expand(word, place)?),
-                None => self.inputs.globals.variables.get(name).cloned(),
-            };
+            let value = self.scope.argument(name, default.as_ref(), self.inputs.globals);
+            let value = value.map_err(|why| place.invalid(format!("ARG {name}: {why}")))?;
             self.scope.variables.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(())

@@ -44,7 +44,7 @@ pub(super) async fn gather(
     build: &Build,
     bases: &mut Bases<'_>,
 ) -> Result<Gathered> {
-    let globals = globals(dockerfile, file, &platform)?;
+    let globals = globals(dockerfile, file, &platform, &build.args)?;
     if let Some(found) = dockerfile::uncovered(dockerfile, &globals).map_err(|(number, why)| Place { file, number }.invalid(why))? {
         return Err(not_covered(&found, file));
     }
@@ -132,9 +132,9 @@ fn own_platform(stage: &Stage<'_>, globals: &Scope, place: Place<'_>) -> Result<
     Platform::parse(&text).map(Some).ok_or_else(|| place.invalid(format!("--platform={text} is no platform, such as linux/amd64")))
 }
 
-/// The variables that FROM may use: the platform's, and the ARGs in front of the first stage.
-pub(super) fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform) -> Result<Scope> {
-    let mut scope = Scope { variables: BTreeMap::new(), escape: dockerfile.escape };
+/// The variables that FROM may use: the platform's, and the ARGs in front of the first stage, for which `given` has values.
+pub(super) fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform, given: &BTreeMap<String, String>) -> Result<Scope> {
+    let mut scope = Scope { given: given.clone(), escape: dockerfile.escape, ..Scope::default() };
     for (prefix, platform) in [("TARGET", platform.normal()), ("BUILD", Platform::host())] {
         let variant = platform.variant.clone().unwrap_or_default();
         let parts = [
@@ -148,10 +148,8 @@ pub(super) fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform) 
     for line in dockerfile.stages().0 {
         let Instruction::Arg(pairs) = &line.instruction else { continue };
         for (name, default) in pairs {
-            if let Some(word) = default {
-                let value = scope.expand(word).map_err(|why| Place { file, number: line.number }.invalid(why))?;
-                scope.variables.insert(name.clone(), value);
-            }
+            let value = scope.argument(name, default.as_ref(), &scope).map_err(|why| Place { file, number: line.number }.invalid(why))?;
+            scope.variables.extend(value.map(|value| (name.clone(), value)));
         }
     }
     Ok(scope)

@@ -42,7 +42,7 @@ use std::{
 use crate::{
     domain::{
         digest::Digest,
-        dockerfile::Uncovered,
+        dockerfile::{Dockerfile, Uncovered},
         event::{Events, LayerRole},
         image_source::{ImageSource, LayoutReference},
         problem::Result,
@@ -100,6 +100,10 @@ pub struct Build {
     /// Files of the context that lie elsewhere.
     pub borrowed: Borrowed,
     pub dockerfile: PathBuf,
+    /// Values for ARGs of the Dockerfile. They stand in the image's history, so they are no place for secrets.
+    pub args: BTreeMap<String, String>,
+    /// The name of the stage whose image is wanted; None: the last one.
+    pub target: Option<String>,
     /// Dockerfile and context are those of [`stage`]: the base need not be looked into, and modes keep nothing of a umask. For a
     /// Dockerfile of the user's own the base's layers are fetched, to know the folders, links and users that are there.
     pub generated: bool,
@@ -178,8 +182,13 @@ pub fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
 }
 
 /// The same of a Dockerfile that was read already; `file` is its name for messages.
-pub fn uncovered_in(dockerfile: &crate::domain::dockerfile::Dockerfile, file: &str) -> Result<Option<Uncovered>> {
-    engine::uncovered_in(dockerfile, file, &[])
+pub fn uncovered_in(dockerfile: &Dockerfile, file: &str, args: &BTreeMap<String, String>) -> Result<Option<Uncovered>> {
+    engine::uncovered_in(dockerfile, file, &[], args)
+}
+
+/// The Dockerfile without what follows the stage `target` (image.target), which the error names.
+pub fn until(dockerfile: Dockerfile, target: &str, file: &str) -> Result<Dockerfile> {
+    engine::until(dockerfile, target, file)
 }
 
 /// The Dockerfile that an application of this form will get, before there is an artifact to look into.

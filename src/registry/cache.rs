@@ -3,9 +3,9 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufWriter, Read, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -18,11 +18,16 @@ use crate::domain::{
     reference::ImageReference,
 };
 
-/// Content is kept up to this size, bytes: manifests and configurations, never layers.
+/// Content is kept up to this size, bytes: manifests and configurations.
 const MOST: u64 = 1 << 20;
 /// So many files are kept of each kind; then the oldest half goes.
 const KEEP: usize = 1024;
 const HINT: u64 = 4096;
+/// Layers of bases that were fetched are kept up to this size together, bytes; then the longest unused go.
+const LAYERS: u64 = 1 << 30;
+/// A layer's time of use is noted this often at most: CI packs a cache anew whose files have another time.
+const USED: Duration = Duration::from_secs(24 * 3600);
+const BUFFER: usize = 256 << 10;
 /// Names the form of the files below; another form gets another folder.
 const VERSION: &str = "v1";
 
@@ -47,7 +52,7 @@ impl Cache {
     /// Fails when the folder cannot be made.
     pub fn open(dir: &Path) -> Result<Cache> {
         let dir = dir.join(VERSION);
-        for kind in ["content", "hints"] {
+        for kind in ["content", "hints", "layers"] {
             let folder = dir.join(kind);
             fs::create_dir_all(&folder).map_err(|error| Problem::io("create", &folder, &error))?;
         }
@@ -93,6 +98,42 @@ impl Cache {
         if let Ok(text) = serde_json::to_vec(&hint) {
             self.write(&path, &text);
         }
+    }
+
+    /// Copies a layer to `to`, when it is there and what it should be. Reads and writes the whole of it: not for the runtime's thread.
+    pub(super) fn take_layer(&self, digest: &Digest, size: u64, to: &Path) -> bool {
+        let path = self.layer_path(digest);
+        let Ok(there) = fs::metadata(&path) else { return false };
+        if there.len() != size || !copy_verified(&path, to, size).is_ok_and(|copied| copied == *digest) {
+            tracing::debug!("{} is damaged, and is passed over", path.display());
+            let _ = (fs::remove_file(&path), fs::remove_file(to));
+            return false;
+        }
+        if there.modified().is_ok_and(|used| used.elapsed().is_ok_and(|since| since > USED)) {
+            let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
+        true
+    }
+
+    /// Keeps a layer that was verified; what cannot be kept is left.
+    pub(super) fn keep_layer(&self, digest: &Digest, from: &Path) {
+        let path = self.layer_path(digest);
+        let Ok(size) = fs::metadata(from).map(|file| file.len()) else { return };
+        if size > LAYERS || path.exists() {
+            return;
+        }
+        make_room(&self.dir.join("layers"), LAYERS - size);
+        // A copy, as what was fetched may be written over in place. A name of its own until it is whole: nobody reads half a layer.
+        let beside = self.dir.join("layers").join(format!("{}.{}", digest.hex(), std::process::id()));
+        let kept = fs::copy(from, &beside).and_then(|_| fs::rename(&beside, &path));
+        if let Err(error) = kept {
+            let _ = fs::remove_file(&beside);
+            tracing::debug!("{} cannot be kept: {error}", path.display());
+        }
+    }
+
+    fn layer_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("layers").join(digest.hex())
     }
 
     fn content_path(&self, digest: &Digest) -> PathBuf {
@@ -141,17 +182,55 @@ fn split(file: &[u8]) -> Option<(String, &[u8])> {
     Some((String::from_utf8(file[..end].to_vec()).ok()?, &file[end + 1..]))
 }
 
+/// Copies at most `size` bytes; gives the digest of what was copied.
+fn copy_verified(from: &Path, to: &Path, size: u64) -> std::io::Result<Digest> {
+    let mut source = fs::File::open(from)?.take(size);
+    let mut target = BufWriter::with_capacity(BUFFER, fs::File::create(to)?);
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            target.flush()?;
+            return Ok(Digest::from_sha256(&hash.finalize()));
+        }
+        hash.update(&buffer[..read]);
+        target.write_all(&buffer[..read])?;
+    }
+}
+
+/// A folder's files with their sizes, the longest unused first.
+fn oldest_first(folder: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let told = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+    });
+    let mut files: Vec<_> = told.collect();
+    files.sort();
+    files
+}
+
 /// Keeps a folder from growing for ever.
 fn forget_oldest(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut files: Vec<(SystemTime, PathBuf)> =
-        entries.flatten().filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    let files = oldest_first(folder);
     if files.len() <= KEEP {
         return;
     }
-    files.sort();
-    for (_, path) in &files[..files.len() - KEEP / 2] {
+    for (_, _, path) in &files[..files.len() - KEEP / 2] {
         let _ = fs::remove_file(path);
+    }
+}
+
+/// Removes the longest unused files until a folder has at most so many bytes.
+fn make_room(folder: &Path, most: u64) {
+    let files = oldest_first(folder);
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    for (_, size, path) in files {
+        if total <= most {
+            return;
+        }
+        let _ = fs::remove_file(path);
+        total -= size;
     }
 }
 
@@ -197,6 +276,41 @@ mod tests {
         assert!(cache.hint(&other, false).is_none());
         fs::write(cache.hint_path(&image.name()), b"{\"name\":").unwrap();
         assert!(cache.hint(&image, false).is_none());
+    }
+
+    #[test]
+    fn layers_are_verified_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let (layer, digest) = (b"a layer".repeat(100_000), digest(&b"a layer".repeat(100_000)));
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let take = || cache.take_layer(&digest, layer.len() as u64, &to);
+        assert!(!take());
+        fs::write(&from, &layer).unwrap();
+        cache.keep_layer(&digest, &from);
+        fs::remove_file(&from).unwrap();
+        assert!(take() && fs::read(&to).unwrap() == layer);
+        let mut other = layer.clone();
+        other[5] = b'x';
+        fs::write(cache.layer_path(&digest), &other).unwrap();
+        assert!(!take() && !to.exists() && !cache.layer_path(&digest).exists());
+    }
+
+    #[test]
+    fn the_longest_unused_layers_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, age) in [("old", 3), ("new", 1), ("middle", 2)] {
+            let path = dir.path().join(name);
+            fs::write(&path, [0; 100]).unwrap();
+            fs::File::open(&path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age * 3600)).unwrap();
+        }
+        let left = |most| {
+            make_room(dir.path(), most);
+            oldest_first(dir.path()).iter().map(|(_, _, path)| path.file_name().unwrap().to_str().unwrap().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(300), ["old", "middle", "new"]);
+        assert_eq!(left(299), ["middle", "new"]);
+        assert_eq!(left(0), Vec::<String>::new());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::{
     domain::{
         digest::Digest,
         event::{Events, LayerRole, Transfer},
-        problem::Result,
+        problem::{Problem, Result},
         reference::ImageReference,
     },
     net,
@@ -234,9 +234,19 @@ impl Client {
         Ok(bytes)
     }
 
-    /// A blob of any size into a file (made, or overwritten), verified; memory does not grow with it. On failure no file stays.
+    /// A blob of any size into a file (made, or overwritten), verified, from the cache where it has it; memory does not grow with it. On
+    /// failure no file stays.
     pub async fn blob_to_file(&self, repository: &ImageReference, digest: &Digest, size: u64, path: &Path) -> Result<()> {
-        pull::blob_to_file(&self.session(repository, Action::Pull).await?, digest, size, path).await
+        let Some(cache) = self.inner.cache.clone() else {
+            return pull::blob_to_file(&self.session(repository, Action::Pull).await?, digest, size, path).await;
+        };
+        let (wanted, to, kept) = (digest.clone(), path.to_path_buf(), cache.clone());
+        if in_thread(move || kept.take_layer(&wanted, size, &to)).await? {
+            return Ok(());
+        }
+        pull::blob_to_file(&self.session(repository, Action::Pull).await?, digest, size, path).await?;
+        let (digest, from) = (digest.clone(), path.to_path_buf());
+        in_thread(move || cache.keep_layer(&digest, &from)).await
     }
 
     /// Looks at a repository before a push: at the first of these earlier images of it that is there. Finds out, too, whether the registry
@@ -269,4 +279,9 @@ impl Client {
         }
         Session::open(self.inner.net.clone(), host, login, reference, action).await
     }
+}
+
+/// Runs what reads and writes whole files away from the runtime's thread.
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::bug(format!("a thread of the cache ended: {error}")))
 }

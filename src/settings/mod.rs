@@ -36,7 +36,7 @@ pub use self::{
     kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
     load::{check, load},
     mistake::{Mistake, Mistakes, Place},
-    named::{Named, named},
+    named::{Named, named, texts},
     nearest::nearest,
     plugin_page::{Server, plugin_page},
     reference::reference,

@@ -1,6 +1,17 @@
 //! The files and folders of the checkout that a settings file names, in all of its sections.
 
+use std::collections::BTreeMap;
+
 use super::{coerce::plain, file, mistake::Place, shape};
+
+/// The texts of a key in a settings file, outside of its sections, with the names of their entries when the key is a map; `name` is for
+/// places.
+pub fn texts(text: &str, name: &str, key: &str) -> BTreeMap<String, String> {
+    let key: Vec<&str> = key.split('.').collect();
+    let top = file::parse(name, text, &mut Vec::new()).top;
+    let below = top.iter().filter(|(path, _)| path.iter().map(String::as_str).take(key.len()).eq(key.iter().copied()));
+    below.map(|(path, entry)| (path[key.len()..].join("."), plain(&entry.value))).collect()
+}
 
 /// A path in the checkout, with the key that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

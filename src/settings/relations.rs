@@ -17,6 +17,7 @@ pub fn check(entries: &Entries, mistakes: &mut Vec<Mistake>) {
     relations.rolling();
     relations.resources();
     relations.build();
+    relations.dockerfile();
     relations.lock();
     relations.registry();
     relations.notify();
@@ -52,6 +53,10 @@ impl<'a> Relations<'a> {
     /// A mistake of the first of these keys that somebody set.
     fn wrong(&mut self, keys: &[&str], what: String, fix: &str) {
         let Some((key, entry)) = keys.iter().find_map(|key| Some((*key, self.entry(key)?))) else { return };
+        self.mistake(key, entry, what, fix);
+    }
+
+    fn mistake(&mut self, key: &str, entry: &Entry, what: String, fix: &str) {
         let (source, place) = (entry.source.to_string(), entry.place.clone());
         self.mistakes.push(Mistake { code: Code::SettingInvalid, setting: key.to_string(), source, place, what, fix: fix.to_string() });
     }
@@ -142,6 +147,24 @@ impl<'a> Relations<'a> {
                 &["build.command"],
                 "build.command is set, but not what it makes".to_string(),
                 "set build.artifact to the jar, or image.dockerfile",
+            );
+        }
+    }
+
+    /// The generated Dockerfile has no ARG and one stage.
+    fn dockerfile(&mut self) {
+        if self.entry("image.dockerfile").is_some() {
+            return;
+        }
+        let own = |path: &[String]| path[0] == "image" && matches!(path[1].as_str(), "build_args" | "target");
+        for (path, entry) in self.entries.iter().filter(|(path, _)| path.len() > 1 && own(path)) {
+            let key = path.join(".");
+            let what = format!("{key} is for a Dockerfile of your own, and image.dockerfile is not set");
+            self.mistake(
+                &key,
+                entry,
+                what,
+                "set image.dockerfile, or remove it: image.env, image.jvm and image.args go into the generated one",
             );
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         application::{Application, ImageFacts},
         digest::Digest,
-        dockerfile::{self, Instruction, Scope},
+        dockerfile::{self, Dockerfile, Instruction, Scope},
         image_source::{ImageSource, LayoutReference},
         problem::{Code, Problem, Result},
         reference::ImageReference,
@@ -37,6 +37,9 @@ use crate::{
 const LAYOUT_FOLDER: &str = "image";
 /// A registry that does not answer for so long is looked at again after the build.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// Build arguments that RUN sees without an ARG (Dockerfile reference, "Predefined ARGs").
+const PREDEFINED: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"];
 
 /// An image that can be published.
 pub(super) struct Published {
@@ -131,10 +134,14 @@ pub(super) fn scratch(run: &Run) -> Result<tempfile::TempDir> {
 fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build> {
     let plan = &run.plan;
     let version = plan.target.tag.clone().unwrap_or_default();
+    let parsed = own_dockerfile(plan, &context.dockerfile)?;
+    check_arguments(run, &parsed)?;
     Ok(image::Build {
         context: context.dir.clone(),
         borrowed: context.borrowed.clone(),
         dockerfile: context.dockerfile.clone(),
+        args: plan.settings.image.build_args.clone(),
+        target: plan.settings.image.target.clone(),
         generated: context.generated,
         roles: context.roles.clone(),
         created: plan.created(),
@@ -145,23 +152,49 @@ fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build
         packed: run.look().map(|look| look.layers().clone()).unwrap_or_default(),
         root: plan.facts.dir.clone(),
         // The generated Dockerfile has them itself.
-        labels: if context.generated { BTreeMap::new() } else { own_labels(plan, &version, &context.dockerfile)? },
+        labels: if context.generated { BTreeMap::new() } else { own_labels(plan, &version, &parsed) },
         annotations: plan.annotations(&version).into_iter().collect(),
     })
 }
 
+/// A Dockerfile up to the stage that is wanted (image.target).
+pub(super) fn own_dockerfile(plan: &Plan, path: &Path) -> Result<Dockerfile> {
+    let text = fs::read_to_string(path).map_err(|error| Problem::io("read", path, &error))?;
+    let file = path.display().to_string();
+    let parsed = dockerfile::parse(&text, &file)?;
+    match &plan.settings.image.target {
+        Some(target) => image::until(parsed, target, &file),
+        None => Ok(parsed),
+    }
+}
+
+/// Build arguments stay in an image's history, where no secret may stand; one that nothing declares is a mistake of its name.
+fn check_arguments(run: &Run, dockerfile: &Dockerfile) -> Result<()> {
+    let declared = dockerfile.arguments();
+    for (name, value) in &run.plan.settings.image.build_args {
+        if run.redactor.redact(value) != value.as_str() {
+            let what = format!("image.build_args.{name} holds a secret, and build arguments stand in the image's history for all to read");
+            return Err(Problem::new(Code::SettingInvalid, what)
+                .hint("fetch what needs the secret in the Maven build, and COPY it; or let BuildKit mount it (RUN --mount=type=secret)"));
+        }
+        if !declared.contains(name.as_str()) && !PREDEFINED.contains(&name.to_ascii_uppercase().as_str()) {
+            let text = format!("image.build_args.{name} has no effect: the Dockerfile has no ARG {name}");
+            run.events.warning(text, "correct the name, or remove the setting");
+        }
+    }
+    Ok(())
+}
+
 /// Labels for an image of the project's own Dockerfile: those that are set, and those of the OCI image-spec that it does not set itself.
-fn own_labels(plan: &Plan, version: &str, dockerfile: &Path) -> Result<BTreeMap<String, String>> {
-    let text = fs::read_to_string(dockerfile).map_err(|error| Problem::io("read", dockerfile, &error))?;
-    let parsed = dockerfile::parse(&text, &dockerfile.display().to_string())?;
+fn own_labels(plan: &Plan, version: &str, dockerfile: &Dockerfile) -> BTreeMap<String, String> {
     let scope = Scope::default();
-    let names = parsed.lines.iter().filter_map(|line| match &line.instruction {
+    let names = dockerfile.lines.iter().filter_map(|line| match &line.instruction {
         Instruction::Label(pairs) => Some(pairs.iter().filter_map(|(name, _)| scope.expand(name).ok())),
         _ => None,
     });
     let taken: HashSet<String> = names.flatten().collect();
     let known = plan.annotations(version).into_iter().filter(|(name, _)| !taken.contains(name));
-    Ok(known.chain(plan.settings.image.labels.clone()).collect())
+    known.chain(plan.settings.image.labels.clone()).collect()
 }
 
 /// Classes that the image's Java is too old for are told before anything is pushed. A base that cannot be looked into tells nothing.

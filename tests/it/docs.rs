@@ -113,7 +113,7 @@ fn stand_ins(folder: &Path, settings: &str) {
     for named in shipway::settings::named(settings, "shipway.yaml") {
         let path = folder.join(&named.path);
         let text = match named.key.as_str() {
-            "image.dockerfile" => "FROM scratch\n",
+            "image.dockerfile" => "FROM scratch AS runtime\n",
             "kubernetes.manifests" => "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\n",
             "kubernetes.patches" => "kind: Deployment\nmetadata: {labels: {a: b}}\n",
             _ => "text\n",

@@ -118,8 +118,7 @@ impl Scope {
         match &line.instruction {
             Instruction::Arg(pairs) => {
                 for (name, default) in pairs {
-                    let value = default.as_ref().and_then(|word| self.expand(word).ok());
-                    let value = value.or_else(|| globals.variables.get(name).cloned());
+                    let value = self.argument(name, default.as_ref(), globals).ok().flatten();
                     self.variables.extend(value.map(|value| (name.clone(), value)));
                 }
             }

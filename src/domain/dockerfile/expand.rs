@@ -8,12 +8,14 @@ use super::{Word, parse::is_variable, pattern};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     pub variables: BTreeMap<String, String>,
+    /// What was given for ARGs from outside (`docker build --build-arg`): it goes before their defaults.
+    pub given: BTreeMap<String, String>,
     pub escape: char,
 }
 
 impl Default for Scope {
     fn default() -> Self {
-        Scope { variables: BTreeMap::new(), escape: '\\' }
+        Scope { variables: BTreeMap::new(), given: BTreeMap::new(), escape: '\\' }
     }
 }
 
@@ -22,6 +24,16 @@ impl Scope {
     pub fn expand(&self, word: &Word) -> Result<String, String> {
         let mut reader = Reader { chars: word.0.chars().collect(), at: 0, scope: self, quotes: true };
         reader.until(&[]).map(|(text, _)| text)
+    }
+
+    /// The value of an ARG that stands in this scope: what was given for it, else its default, else what `globals` have; None when
+    /// nothing of these is there. The error says what is wrong with the default.
+    pub fn argument(&self, name: &str, default: Option<&Word>, globals: &Scope) -> Result<Option<String>, String> {
+        match (globals.given.get(name), default) {
+            (Some(given), _) => Ok(Some(given.clone())),
+            (None, Some(word)) => self.expand(word).map(Some),
+            (None, None) => Ok(globals.variables.get(name).cloned()),
+        }
     }
 
     /// A text with its variables replaced; quotes are nothing special in it.
@@ -232,7 +244,7 @@ mod tests {
 
     fn check(text: &str, expected: &str) {
         let variables = [("a", "one"), ("empty", ""), ("path", "/x/y/z.tar.gz"), ("B_1", "two"), ("stars", "*b*c")];
-        let scope = Scope { variables: variables.map(|(k, v)| (k.to_string(), v.to_string())).into(), escape: '\\' };
+        let scope = Scope { variables: variables.map(|(k, v)| (k.to_string(), v.to_string())).into(), ..Scope::default() };
         assert_eq!(scope.expand(&Word(text.to_string())).unwrap(), expected, "{text}");
     }
 
@@ -258,7 +270,7 @@ mod tests {
 
     #[test]
     fn texts_keep_their_quotes() {
-        let scope = Scope { variables: [("a".to_string(), "one".to_string())].into(), escape: '`' };
+        let scope = Scope { variables: [("a".to_string(), "one".to_string())].into(), escape: '`', ..Scope::default() };
         assert_eq!(scope.expand_text("\"$a\" '${a:-x}' \\$a\n").unwrap(), "\"one\" 'one' $a\n");
     }
 

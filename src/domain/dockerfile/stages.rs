@@ -45,6 +45,29 @@ impl Dockerfile {
         }
         (&self.lines[..starts.first().copied().unwrap_or(0)], stages)
     }
+
+    /// Without what follows the stage of this name, so that it is the last one (`docker build --target`). The error names the stages that
+    /// there are.
+    pub fn until(self, target: &str) -> Result<Dockerfile, String> {
+        let (_, stages) = self.stages();
+        let Some(at) = named(&stages, target) else {
+            let names: Vec<&str> = stages.iter().filter_map(|stage| stage.alias).collect();
+            let names = if names.is_empty() { "none of its stages has a name".to_string() } else { format!("it has {}", names.join(", ")) };
+            return Err(format!("there is no stage {target}: {names}"));
+        };
+        let end = stages.get(at + 1).map(|next| next.number);
+        let lines = self.lines.into_iter().take_while(|line| end.is_none_or(|end| line.number < end));
+        Ok(Dockerfile { lines: lines.collect(), escape: self.escape, syntax: self.syntax })
+    }
+
+    /// The names of all ARGs, which values can be given for.
+    pub fn arguments(&self) -> BTreeSet<&str> {
+        let pairs = self.lines.iter().filter_map(|line| match &line.instruction {
+            Instruction::Arg(pairs) => Some(pairs),
+            _ => None,
+        });
+        pairs.flatten().map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 /// What the stage at `at` begins with; the error says what is wrong with its FROM.
@@ -108,5 +131,18 @@ mod tests {
         assert_eq!(needed(&stages, &scope).unwrap(), BTreeSet::from([1, 2, 3]));
         let empty = parse("FROM $NONE", "Dockerfile").unwrap();
         assert_eq!(needed(&empty.stages().1, &Scope::default()).unwrap_err().0, 1);
+    }
+
+    #[test]
+    fn a_target_is_the_last_stage() {
+        let text = "ARG V\nFROM a AS One\nARG X=1\nFROM b\nARG Y\nFROM One AS two\nUSER 1\n";
+        let until = |target: &str| parse(text, "Dockerfile").unwrap().until(target);
+        let one = until("one").unwrap();
+        assert_eq!((one.lines.last().unwrap().number, one.stages().1.len()), (3, 1));
+        assert_eq!(one.arguments(), BTreeSet::from(["V", "X"]));
+        assert_eq!(until("TWO").unwrap(), parse(text, "Dockerfile").unwrap());
+        assert_eq!(until("three").unwrap_err(), "there is no stage three: it has one, two");
+        let nameless = parse("FROM a", "Dockerfile").unwrap();
+        assert_eq!(nameless.until("0").unwrap_err(), "there is no stage 0: none of its stages has a name");
     }
 }

@@ -120,6 +120,8 @@ impl Call<'_> {
         if let Some(platform) = self.platform {
             args.extend(words(&["--opt", &format!("platform={platform}")]));
         }
+        args.extend(self.build.args.iter().flat_map(|(name, value)| words(&["--opt", &format!("build-arg:{name}={value}")])));
+        args.extend(self.build.target.iter().flat_map(|target| words(&["--opt", &format!("target={target}")])));
         if let Some(epoch) = self.machine.epoch {
             args.extend(words(&["--opt", &format!("build-arg:SOURCE_DATE_EPOCH={epoch}")]));
         }
@@ -132,6 +134,7 @@ impl Call<'_> {
         if let Some(platform) = self.platform {
             args.extend(words(&["--platform", &platform.to_string()]));
         }
+        args.extend(self.arguments());
         args.push(shown(&self.build.context));
         args
     }
@@ -152,8 +155,15 @@ impl Call<'_> {
         if let Some(epoch) = self.machine.epoch {
             args.extend(words(&["--timestamp", &epoch.to_string()]));
         }
+        args.extend(self.arguments());
         args.push(shown(&self.build.context));
         args
+    }
+
+    /// Build arguments and the stage, as docker and buildah are given them.
+    fn arguments(&self) -> Vec<String> {
+        let given = self.build.args.iter().flat_map(|(name, value)| words(&["--build-arg", &format!("{name}={value}")]));
+        given.chain(self.build.target.iter().flat_map(|target| words(&["--target", target]))).collect()
     }
 
     fn id_file(&self) -> PathBuf {

@@ -150,6 +150,13 @@ pub struct Image {
     /// Build context of the user's own Dockerfile, relative to the checkout.
     #[schemars(extend("x-kind" = "inside", "x-baked" = true, "x-default" = "the checkout"))]
     pub context: Option<String>,
+    /// Values for ARGs of the user's own Dockerfile; no secrets: they stand in the image's history.
+    #[serde(default)]
+    #[schemars(extend("x-kind" = "environment", "x-baked" = true))]
+    pub build_args: BTreeMap<String, String>,
+    /// The stage of the user's own Dockerfile that makes the image (FROM … AS name).
+    #[schemars(extend("x-baked" = true, "x-default" = "the last stage"))]
+    pub target: Option<String>,
     /// Platforms such as linux/amd64.
     #[serde(default)]
     #[schemars(extend("x-kind" = "platforms", "x-baked" = true, "x-default" = "the base image's"))]

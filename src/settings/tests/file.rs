@@ -134,6 +134,14 @@ fn what_is_baked_into_the_image_cannot_differ() {
 fn relations_between_keys() {
     for (text, expected) in [
         (
+            "image: {target: app}\n",
+            "shipway.yaml:1:17: image.target is for a Dockerfile of your own, and image.dockerfile is not set (set image.dockerfile, or remove it: image.env, image.jvm and image.args go into the generated one)",
+        ),
+        (
+            "image: {build_args: {A.B: x}}\n",
+            "shipway.yaml:1:27: image.build_args.A.B is for a Dockerfile of your own, and image.dockerfile is not set (set image.dockerfile, or remove it: image.env, image.jvm and image.args go into the generated one)",
+        ),
+        (
             "kubernetes: {autoscale: {min: 20}}\n",
             "shipway.yaml:1:31: kubernetes.autoscale.min is 20, more than kubernetes.autoscale.max, which is 10 (make max at least as great as min)",
         ),

@@ -3,6 +3,7 @@
 mod pipelines;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -26,15 +27,25 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
+/// What the settings say of an image by the project's own Dockerfile.
+#[derive(Default)]
+struct OwnImage {
+    context: PathBuf,
+    args: BTreeMap<String, String>,
+    target: Option<String>,
+}
+
 /// Looks at the project in `dir`; `file` is the settings file, which has to be there only when it is `named`.
 pub fn check(dir: &Path, file: &Path, named: bool) -> Result<Checked> {
     let mut checked = Checked::default();
     let shown = file.strip_prefix("./").unwrap_or(file).display().to_string();
-    let mut named_files = Vec::new();
+    let (mut named_files, mut image) = (Vec::new(), OwnImage { context: dir.to_path_buf(), ..OwnImage::default() });
     match fs::read_to_string(file) {
         Ok(text) => {
             checked.findings.extend(settings::check(&text, &shown).iter().map(of_mistake));
             named_files = settings::named(&text, &shown);
+            image.args = settings::texts(&text, &shown, "image.build_args");
+            image.target = settings::texts(&text, &shown, "image.target").into_values().next();
             checked.files.push(shown);
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {}
@@ -43,10 +54,11 @@ pub fn check(dir: &Path, file: &Path, named: bool) -> Result<Checked> {
                 .hint("name the file, or run in its folder; a project without one is fine, too: every setting has a default"));
         }
     }
-    let context =
-        named_files.iter().find(|named| named.key == "image.context").map_or_else(|| dir.to_path_buf(), |named| dir.join(&named.path));
+    if let Some(context) = named_files.iter().find(|named| named.key == "image.context") {
+        image.context = dir.join(&context.path);
+    }
     for named in &named_files {
-        checked.named(dir, &context, named);
+        checked.named(dir, &image, named);
     }
     if dir.join("pom.xml").is_file() {
         checked.files.push("pom.xml".to_string());
@@ -69,7 +81,7 @@ pub fn of_mistake(mistake: &Mistake) -> Finding {
 
 impl Checked {
     /// Looks at a file or folder that the settings name.
-    fn named(&mut self, dir: &Path, context: &Path, named: &settings::Named) {
+    fn named(&mut self, dir: &Path, image: &OwnImage, named: &settings::Named) {
         let path = dir.join(&named.path);
         // the build makes it
         if named.key == "build.artifact" {
@@ -83,7 +95,7 @@ impl Checked {
             return;
         }
         match named.key.as_str() {
-            "image.dockerfile" => self.dockerfile(context, &path, &named.path),
+            "image.dockerfile" => self.dockerfile(image, &path, &named.path),
             "kubernetes.manifests" => self.objects(dir, named, &lint::manifests),
             "kubernetes.patches" => self.objects(dir, named, &lint::patches),
             _ => {}
@@ -102,7 +114,7 @@ impl Checked {
         }
     }
 
-    fn dockerfile(&mut self, context: &Path, path: &Path, shown: &str) {
+    fn dockerfile(&mut self, own: &OwnImage, path: &Path, shown: &str) {
         self.files.push(shown.to_string());
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -111,16 +123,20 @@ impl Checked {
                 return self.findings.push(Finding::new(shown, None, &problem));
             }
         };
-        let parsed = match dockerfile::parse(&text, shown) {
+        let parsed = dockerfile::parse(&text, shown).and_then(|parsed| match &own.target {
+            Some(target) => image::until(parsed, target, shown),
+            None => Ok(parsed),
+        });
+        let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(problem) => return self.findings.push(Finding::placed(shown, &text, &problem)),
         };
-        self.findings.extend(not_there(context, &parsed).into_iter().map(|(line, source)| {
+        self.findings.extend(not_there(&own.context, &parsed).into_iter().map(|(line, source)| {
             let problem = Problem::new(Code::DockerfileInvalid, format!("{shown}:{line}: {source} is not in the build context"))
                 .hint("correct the path, which counts from image.context; when the build makes it, all is well");
             Finding::placed(shown, &text, &problem).warning()
         }));
-        match image::uncovered_in(&parsed, shown) {
+        match image::uncovered_in(&parsed, shown, &own.args) {
             Ok(Some(uncovered)) => {
                 let problem = Problem::new(Code::DockerfileUnsupported, format!("{shown}:{}: {}", uncovered.line, uncovered.why)).hint(
                     "the runner has to have BuildKit, docker or buildah; without this instruction Shipway builds the image by itself",

@@ -3,13 +3,12 @@
 use std::fs;
 
 use super::{
-    super::{build, engine},
+    super::{build, engine, image::own_dockerfile},
     unset,
 };
 use crate::{
     domain::{
         checkup::State,
-        dockerfile,
         problem::{Code, Problem, Result},
         redact::Redactor,
     },
@@ -62,9 +61,8 @@ pub(super) fn build(plan: &Plan) -> State {
 /// An engine for the user's own Dockerfile, where ours does not cover it.
 pub(super) async fn engine(plan: &Plan) -> Result<Option<State>> {
     let Some(own) = &plan.settings.image.dockerfile else { return Ok(None) };
-    let path = plan.facts.dir.join(own);
-    let text = fs::read_to_string(&path).map_err(|error| Problem::io("read", &path, &error))?;
-    let uncovered = image::uncovered_in(&dockerfile::parse(&text, own)?, own)?;
+    let parsed = own_dockerfile(plan, &plan.facts.dir.join(own))?;
+    let uncovered = image::uncovered_in(&parsed, own, &plan.settings.image.build_args)?;
     let wanted = engine::wanted(plan);
     if plan.settings.image.engine == Engine::Native || (uncovered.is_none() && wanted.is_none()) {
         return Ok(Some(match uncovered {

@@ -28,6 +28,8 @@ pub fn build_in(dir: &Path) -> Build {
         context: dir.join("context"),
         borrowed: image::Borrowed::default(),
         dockerfile: dir.join("context/Dockerfile"),
+        args: BTreeMap::new(),
+        target: None,
         generated: false,
         roles: BTreeMap::new(),
         created: 1_700_000_000,

@@ -24,7 +24,8 @@ fn checkout(base: &str) -> Checkout {
     let jar = super::jar(&dir.path().join("app.jar"), &[("META-INF/MANIFEST.MF", b"Main-Class: a.B\n"), ("a/B.class", &super::class(17))]);
     let checkout = jar_checkout("web", &jar);
     let dockerfile = format!(
-        "FROM {base}\nUSER 0\nLABEL own=yes org.opencontainers.image.title=mine\nRUN echo made by a command > /made\nCOPY . /srv/\nENTRYPOINT [\"/start\"]\n"
+        "FROM {base} AS app\nUSER 0\nLABEL own=yes org.opencontainers.image.title=mine\nARG WHO=nobody\nRUN echo made by a command for $WHO | tee /made\n\
+         COPY . /srv/\nENTRYPOINT [\"/start\"]\nFROM app\nRUN false\n"
     );
     checkout.write("Dockerfile", &dockerfile);
     checkout.write(".dockerignore", ".git\nshipway.yaml\n");
@@ -37,6 +38,8 @@ fn job(checkout: &Checkout, registry: &Registry, line: &str) -> Shipway {
         .env("SHIPWAY_IMAGE_DOCKERFILE", "Dockerfile")
         .env("SHIPWAY_REGISTRY_URL", &registry.address)
         .env("SHIPWAY_LINE", line)
+        .env("SHIPWAY_IMAGE_TARGET", "app")
+        .env("SHIPWAY_IMAGE_BUILD_ARGS", r#"{"WHO": "orders", "WHOM": "x"}"#)
         .env("SHIPWAY_IMAGE_LABELS", r#"{"team": "orders"}"#)
         .arg("image")
 }
@@ -109,7 +112,13 @@ fn docker_builds_what_has_commands_and_our_client_pushes_it() {
     let base = lab().web("1");
     let checkout = checkout(&base);
     let done = with_docker(job(&checkout, &lab().registry(), &unique("by docker"))).run().expect_code(0);
-    let done = done.expect_text(&["Dockerfile:4: RUN ", "docker build --pull", "is not reproducible", "made by a command"]);
+    let done = done.expect_text(&[
+        "Dockerfile:5: RUN ",
+        "docker build --pull",
+        "image.build_args.WHOM has no effect: the Dockerfile has no ARG WHOM",
+        "is not reproducible",
+        "made by a command for orders",
+    ]);
     check(&checkout, &done, &lab().registry(), &base);
 }
 
@@ -122,7 +131,12 @@ fn buildah_builds_on_a_private_base_and_sees_the_password_in_no_argument() {
     let job = job(&checkout, &registry, &unique("by buildah"));
     let job = job.env("SHIPWAY_REGISTRY_USERNAME", &registry.user).env("SHIPWAY_REGISTRY_PASSWORD", &registry.password);
     let done = with_buildah(job, folder.path()).env("SHIPWAY_IMAGE_ENGINE", "buildah").run().expect_code(0);
-    let done = done.expect_text(&["image.engine is buildah; the image is built by buildah 1.", "buildah build", "--isolation chroot"]);
+    let done = done.expect_text(&[
+        "image.engine is buildah; the image is built by buildah 1.",
+        "buildah build",
+        "--isolation chroot",
+        "for orders",
+    ]);
     check(&checkout, &done, &registry, &base);
     let log = fs::read_to_string(checkout.path().join("shipway-report/engine.log")).unwrap();
     assert!(!done.text().contains(&registry.password) && !log.contains(&registry.password));
@@ -155,8 +169,11 @@ fn buildkit_goes_first_where_its_host_is_named() {
     let programs = lab().buildctl().parent().unwrap().display().to_string();
     let job = job(&checkout, &lab().registry(), &unique("by buildkit"));
     let job = job.env("BUILDKIT_HOST", lab().buildkit_host()).env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()));
-    let done =
-        with_docker(job).run().expect_code(0).expect_text(&["Dockerfile:4: RUN ", "buildctl build --progress plain", "made by a command"]);
+    let done = with_docker(job).run().expect_code(0).expect_text(&[
+        "Dockerfile:5: RUN ",
+        "buildctl build --progress plain",
+        "made by a command for orders",
+    ]);
     check(&checkout, &done, &lab().registry(), &base);
 }
 
@@ -177,12 +194,12 @@ fn without_an_engine_it_is_said_what_was_looked_for() {
     let job = || job(&checkout, &lab().registry(), "no-engine").env("PATH", &path);
     let looked = format!("looked in {path}");
     let done =
-        job().run().expect_code(2).expect_text(&["engine-missing", "Dockerfile:4: RUN ", "buildkit: BUILDKIT_HOST is not set", &looked]);
+        job().run().expect_code(2).expect_text(&["engine-missing", "Dockerfile:5: RUN ", "buildkit: BUILDKIT_HOST is not set", &looked]);
     done.expect_text(&["docker: docker was not found", "buildah: buildah was not found", "install buildah"]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "buildkit").env("BUILDKIT_HOST", "unix:///nowhere").run().expect_code(2);
     done.expect_text(&["image.engine is buildkit, and it cannot be used", "buildctl was not found"]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "native").run().expect_code(10);
-    done.expect_text(&["dockerfile-unsupported", "Dockerfile:4: RUN ", "image.engine"]);
+    done.expect_text(&["dockerfile-unsupported", "Dockerfile:5: RUN ", "image.engine"]);
 }
 
 #[test]
@@ -194,9 +211,21 @@ fn an_engine_that_does_not_answer_is_told_from_one_that_is_missing() {
 }
 
 #[test]
+fn a_stage_that_is_not_there_and_a_secret_among_the_arguments_are_refused() {
+    let checkout = checkout(&lab().web("1"));
+    let job = || job(&checkout, &lab().registry(), "arguments");
+    let done = job().env("SHIPWAY_IMAGE_TARGET", "apk").run().expect_code(10);
+    done.expect_text(&["dockerfile-invalid", "image.target is apk, and in Dockerfile there is no stage apk: it has app"]);
+    let job = job().env("SHIPWAY_REGISTRY_USERNAME", "robot").env("SHIPWAY_REGISTRY_PASSWORD", "a-long-password-9");
+    let done = job.env("SHIPWAY_IMAGE_BUILD_ARGS", r#"{"WHO": "x a-long-password-9"}"#).run().expect_code(2);
+    let done = done.expect_text(&["setting-invalid", "image.build_args.WHO holds a secret"]);
+    assert!(!done.text().contains("a-long-password-9"));
+}
+
+#[test]
 fn a_command_that_fails_shows_its_last_lines() {
     let checkout = checkout(&lab().web("1"));
-    checkout.write("Dockerfile", &format!("FROM {}\nRUN echo the reason is this && false\n", lab().web("1")));
+    checkout.write("Dockerfile", &format!("FROM {} AS app\nRUN echo the reason is this && false\n", lab().web("1")));
     let done = with_docker(job(&checkout, &lab().registry(), &unique("fails"))).run().expect_code(10);
     done.expect_text(&["engine-failed", "docker could not build", "the reason is this"]);
 }
@@ -205,7 +234,7 @@ fn a_command_that_fails_shows_its_last_lines() {
 fn a_cancelled_build_leaves_no_process() {
     let (checkout, folder) = (checkout(&lab().web("1")), tempfile::tempdir().unwrap());
     let marker = unique("sleeper");
-    checkout.write("Dockerfile", &format!("FROM {}\nRUN echo begun {marker} && sleep 300\n", lab().web("1")));
+    checkout.write("Dockerfile", &format!("FROM {} AS app\nRUN echo begun {marker} && sleep 300\n", lab().web("1")));
     let job = with_buildah(job(&checkout, &lab().registry(), &unique("cancelled")), folder.path()).env("SHIPWAY_IMAGE_ENGINE", "buildah");
     let mut run = job.spawn();
     let begun = format!("begun {marker}");

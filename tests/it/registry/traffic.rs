@@ -117,6 +117,28 @@ fn the_cache_spares_requests_and_is_never_believed() {
     }
 }
 
+#[test]
+fn a_layer_of_a_base_is_fetched_once_and_verified_each_time() {
+    let registry = Registry::start();
+    let (dir, layer) = (tempfile::tempdir().unwrap(), content(1, 300_000));
+    let base = registry.image("base/java:17");
+    push(&client(vec![]), &image(&base, vec![blob(layer.clone())])).unwrap();
+    let (digest, to) = (Digest::from_sha256(&Sha256::digest(&layer)), dir.path().join("layer"));
+    let fetch = || {
+        let client = cached(&dir.path().join("cache"));
+        block_on(client.blob_to_file(&base, &digest, layer.len() as u64, &to)).unwrap();
+        assert!(std::fs::read(&to).unwrap() == layer);
+        client.requests()
+    };
+    assert_eq!((fetch(), fetch()), (1, 0));
+    for damage in [vec![], vec![0; layer.len()], layer[1..].to_vec()] {
+        for file in files_below(&dir.path().join("cache")) {
+            std::fs::write(file, &damage).unwrap();
+        }
+        assert_eq!((fetch(), fetch()), (1, 0));
+    }
+}
+
 fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Content, config_of, context, put_layer};
+use super::{Case, Content, config_of, context, file_of, given, put_layer, target};
 use crate::support::{lab::lab, unique};
 
 /// Debian's client: another one on the PATH may want plugins.
@@ -64,9 +64,12 @@ impl Docker {
     }
 
     /// Builds with BuildKit; the image's id, or docker's last words.
-    pub fn build(&self, context: &Path, file: &str) -> Result<String, String> {
-        let (file, folder) = (context.join(file).display().to_string(), context.display().to_string());
-        let id = self.run(&["build", "-q", "--no-cache", "-f", &file, &folder])?.trim().to_string();
+    pub fn build(&self, context: &Path, case: &Case) -> Result<String, String> {
+        let (file, folder) = (context.join(file_of(case)).display().to_string(), context.display().to_string());
+        let given: Vec<&str> = given(case).flat_map(|given| ["--build-arg", given]).collect();
+        let target: Vec<&str> = target(case).into_iter().flat_map(|target| ["--target", target]).collect();
+        let words = [&["build", "-q", "--no-cache", "-f", &file], given.as_slice(), target.as_slice(), &[&folder]].concat();
+        let id = self.run(&words)?.trim().to_string();
         self.images.lock().unwrap().push(id.clone());
         Ok(id)
     }

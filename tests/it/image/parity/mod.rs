@@ -47,8 +47,8 @@ fn images_are_what_docker_makes_of_the_same_dockerfiles() {
     assert!(cases.len() >= 80, "only {} cases were found", cases.len());
     context::write(&dir.path().join("shared"));
     let contexts: Vec<PathBuf> = cases.iter().enumerate().map(|(at, case)| prepare(case, dir.path(), at, &docker)).collect();
-    let theirs = in_parallel(&cases, |at, case| docker.build(&contexts[at], &file_of(case)));
-    let ours = in_parallel(&cases, |at, case| native(&contexts[at], &file_of(case)));
+    let theirs = in_parallel(&cases, |at, case| docker.build(&contexts[at], case));
+    let ours = in_parallel(&cases, |at, case| native(&contexts[at], case));
     let mut read = docker.read(theirs.iter().filter_map(|built| built.as_ref().ok()));
     let mut wrong = Vec::new();
     for ((case, theirs), ours) in cases.iter().zip(theirs).zip(ours) {
@@ -116,6 +116,15 @@ fn file_of(case: &Case) -> String {
     named.unwrap_or("Dockerfile").to_string()
 }
 
+/// Build arguments of a case: `NAME=value`.
+fn given(case: &Case) -> impl Iterator<Item = &str> {
+    case.options.iter().filter_map(|option| option.strip_prefix("arg "))
+}
+
+fn target(case: &Case) -> Option<&str> {
+    case.options.iter().find_map(|option| option.strip_prefix("target "))
+}
+
 /// Makes the context of a case, a copy of the shared one with what is its own.
 fn prepare(case: &Case, dir: &Path, at: usize, docker: &Docker) -> PathBuf {
     let folder = dir.join(at.to_string()).join("context");
@@ -154,9 +163,11 @@ fn in_parallel<T: Send>(cases: &[Case], work: impl Fn(usize, &Case) -> T + Sync)
 }
 
 /// Builds by the native engine and reads the image back from a layout.
-fn native(context: &Path, file: &str) -> Result<Content, String> {
+fn native(context: &Path, case: &Case) -> Result<Content, String> {
     let dir = context.parent().unwrap();
-    let build = Build { dockerfile: context.join(file), ..build_in(dir) };
+    let args = given(case).filter_map(|given| given.split_once('=')).map(|(name, value)| (name.to_string(), value.to_string()));
+    let target = target(case).map(str::to_string);
+    let build = Build { dockerfile: context.join(file_of(case)), args: args.collect(), target, ..build_in(dir) };
     let (client, layout) = (client(), dir.join("layout"));
     block_on(async {
         let image = image::build(&build, &client, &Events::none()).await?;
