@@ -131,6 +131,10 @@ impl Call<'_> {
 
     fn docker(&self) -> Vec<String> {
         let mut args = words(&["build", "--pull", "--file", &shown(&self.ground.dockerfile), "--iidfile", &shown(&self.id_file())]);
+        // A builder in a container of its own (docker-container) keeps the image to itself otherwise.
+        if self.found.buildx {
+            args.push("--load".to_string());
+        }
         if let Some(platform) = self.platform {
             args.extend(words(&["--platform", &platform.to_string()]));
         }

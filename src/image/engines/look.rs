@@ -8,6 +8,10 @@ use crate::{
     process::find_program,
 };
 
+/// Where the engines listen when nothing names another place.
+const BUILDKIT_SOCKET: &str = "/run/buildkit/buildkitd.sock";
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
 /// The engine that is wanted, else the first that answers: BuildKit where BUILDKIT_HOST names it, a Docker engine, buildah. The error
 /// lists what was looked for.
 pub async fn find(machine: &Machine, wanted: Option<Other>) -> Result<Found> {
@@ -31,11 +35,17 @@ pub async fn find(machine: &Machine, wanted: Option<Other>) -> Result<Found> {
 
 /// The engine, or why it is none.
 async fn look(machine: &Machine, engine: Other) -> Result<Result<Found, String>> {
-    if engine == Other::Buildkit && call::variable(machine, "BUILDKIT_HOST").is_none() {
-        return Ok(Err("BUILDKIT_HOST is not set".to_string()));
+    let place = match engine {
+        Other::Buildkit => buildkit_place(machine),
+        Other::Docker => docker_place(machine),
+        Other::Buildah => None,
+    };
+    if engine == Other::Buildkit && place.is_none() {
+        return Ok(Err(format!("BUILDKIT_HOST is not set, and there is no {BUILDKIT_SOCKET}")));
     }
     if let Err(problem) = find_program(Path::new(engine.program()), &machine.dir, &machine.env) {
-        return Ok(Err(problem.message));
+        let needed = place.map(|place| format!("; the engine at {place} is used by this program, which the job's image has to have"));
+        return Ok(Err(format!("{}{}", problem.message, needed.unwrap_or_default())));
     }
     match engine {
         Other::Buildkit => buildkit(machine).await,
@@ -44,15 +54,27 @@ async fn look(machine: &Machine, engine: Other) -> Result<Result<Found, String>>
     }
 }
 
+/// Where BuildKit is: what the variable names, or the socket where buildctl looks by itself.
+fn buildkit_place(machine: &Machine) -> Option<String> {
+    let named = call::variable(machine, "BUILDKIT_HOST").map(str::to_string);
+    named.or_else(|| Path::new(BUILDKIT_SOCKET).exists().then(|| format!("unix://{BUILDKIT_SOCKET}")))
+}
+
+/// Where Docker's engine is, as far as it shows without the program.
+fn docker_place(machine: &Machine) -> Option<String> {
+    let named = call::variable(machine, "DOCKER_HOST").map(str::to_string);
+    named.or_else(|| Path::new(DOCKER_SOCKET).exists().then(|| format!("unix://{DOCKER_SOCKET}")))
+}
+
 async fn buildkit(machine: &Machine) -> Result<Result<Found, String>> {
-    let host = call::variable(machine, "BUILDKIT_HOST").unwrap_or_default().to_string();
+    let host = buildkit_place(machine).unwrap_or_default();
     let workers = call::ask(machine, "buildctl", &["debug", "workers"], &[]).await?;
     if !workers.good() {
-        return Ok(Err(format!("BUILDKIT_HOST={host} does not answer: {}", workers.last_line())));
+        return Ok(Err(format!("{host} does not answer: {}", workers.last_line())));
     }
     let version = call::ask(machine, "buildctl", &["--version"], &[]).await?;
     let version = version.lines.first().and_then(|line| line.split_whitespace().nth(2)).unwrap_or_default().to_string();
-    Ok(Ok(Found { engine: Other::Buildkit, words: format!("buildctl {version} at {host}"), first: Vec::new(), extra: Vec::new() }))
+    Ok(Ok(found(Other::Buildkit, format!("buildctl {version} at {host}"))))
 }
 
 async fn docker(machine: &Machine) -> Result<Result<Found, String>> {
@@ -65,22 +87,26 @@ async fn docker(machine: &Machine) -> Result<Result<Found, String>> {
             if *os != "linux" {
                 return Ok(Err(format!("the engine at {place} builds for {os}")));
             }
-            let extra = buildkit_of_docker(machine, client).await?;
-            Ok(Ok(Found { engine: Other::Docker, words: format!("docker {server} at {place}"), first: Vec::new(), extra }))
+            let (extra, buildx) = buildkit_of_docker(machine, client).await?;
+            Ok(Ok(Found { extra, buildx, ..found(Other::Docker, format!("docker {server} at {place}")) }))
         }
         _ => Ok(Err(format!("the program is there, but no engine answers at {place}: {}", version.last_line()))),
     }
 }
 
 /// Docker's own BuildKit understands more Dockerfiles than its classic builder: up to version 22 it is part of the program, later it
-/// comes with the plugin buildx. Who set DOCKER_BUILDKIT has decided.
-async fn buildkit_of_docker(machine: &Machine, client: &str) -> Result<Vec<(String, String)>> {
-    if call::variable(machine, "DOCKER_BUILDKIT").is_some() {
-        return Ok(Vec::new());
-    }
+/// comes with the plugin buildx. Who set DOCKER_BUILDKIT has decided. Gives the variables for it, and whether buildx is what builds.
+async fn buildkit_of_docker(machine: &Machine, client: &str) -> Result<(Vec<(String, String)>, bool)> {
     let major: u32 = client.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
-    let there = major < 23 || call::ask(machine, "docker", &["buildx", "version"], &[]).await?.good();
-    Ok(if there { vec![("DOCKER_BUILDKIT".to_string(), "1".to_string())] } else { Vec::new() })
+    let set = call::variable(machine, "DOCKER_BUILDKIT");
+    let buildx = major >= 23 && set != Some("0") && call::ask(machine, "docker", &["buildx", "version"], &[]).await?.good();
+    let asked = set.is_none() && (major < 23 || buildx);
+    Ok((if asked { vec![("DOCKER_BUILDKIT".to_string(), "1".to_string())] } else { Vec::new() }, buildx))
+}
+
+/// An engine whose calls need nothing special.
+fn found(engine: Other, words: String) -> Found {
+    Found { engine, words, first: Vec::new(), extra: Vec::new(), buildx: false }
 }
 
 /// Where the storage that is configured cannot be used (overlay inside of a container), files are copied instead.
@@ -94,7 +120,7 @@ async fn buildah(machine: &Machine) -> Result<Result<Found, String>> {
             let words =
                 if driver.is_empty() { format!("buildah {version}") } else { format!("buildah {version} with the storage driver vfs") };
             let first = driver.iter().map(ToString::to_string).collect();
-            return Ok(Ok(Found { engine: Other::Buildah, words, first, extra: Vec::new() }));
+            return Ok(Ok(Found { first, ..found(Other::Buildah, words) }));
         }
         last = info.last_line();
     }

@@ -79,6 +79,8 @@ pub struct Found {
     first: Vec<String>,
     /// Variables that its calls need beside those of the machine.
     extra: Vec<(String, String)>,
+    /// Its `build` is that of buildx, which gives the image to the engine only when told to.
+    buildx: bool,
 }
 
 /// Builds the image of a Dockerfile by another engine; `build.scratch` holds its files until the image is pushed or written.

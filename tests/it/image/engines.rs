@@ -198,6 +198,11 @@ fn without_an_engine_it_is_said_what_was_looked_for() {
     done.expect_text(&["docker: docker was not found", "buildah: buildah was not found", "install buildah"]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "buildkit").env("BUILDKIT_HOST", "unix:///nowhere").run().expect_code(2);
     done.expect_text(&["image.engine is buildkit, and it cannot be used", "buildctl was not found"]);
+    let done = job().env("SHIPWAY_IMAGE_ENGINE", "docker").env("DOCKER_HOST", "tcp://docker:2375").run().expect_code(2);
+    done.expect_text(&[
+        "docker was not found",
+        "the engine at tcp://docker:2375 is used by this program, which the job's image has to have",
+    ]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "native").run().expect_code(10);
     done.expect_text(&["dockerfile-unsupported", "Dockerfile:5: RUN ", "image.engine"]);
 }
@@ -208,6 +213,25 @@ fn an_engine_that_does_not_answer_is_told_from_one_that_is_missing() {
     let job = job(&checkout, &lab().registry(), "no-daemon").env("DOCKER_HOST", "unix:///nowhere/docker.sock");
     let done = job.env("SHIPWAY_IMAGE_ENGINE", "docker").run().expect_code(2);
     done.expect_text(&["engine-missing", "no engine answers at unix:///nowhere/docker.sock", "Cannot connect"]);
+}
+
+/// A builder of buildx may be a container of its own, which keeps the image unless it is told to load it. The program stands in for a
+/// client whose build fails.
+#[test]
+fn buildx_is_told_to_load_the_image() {
+    let (checkout, folder) = (checkout(&lab().web("1")), tempfile::tempdir().unwrap());
+    let program = folder.path().join("docker");
+    let answers = "#!/bin/sh\ncase $1 in version) echo 28.2.2 28.2.2 linux;; buildx) echo v0.24;; *) echo no builder; exit 1;; esac\n";
+    fs::write(&program, answers).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let job = || {
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        job(&checkout, &lab().registry(), "by-buildx").env("PATH", path).env("SHIPWAY_IMAGE_ENGINE", "docker")
+    };
+    let done = job().run().expect_code(10).expect_text(&["docker build --pull ", "--load", "--target app", "no builder"]);
+    assert!(done.text().contains("--build-arg WHO=orders"));
+    let done = job().env("DOCKER_BUILDKIT", "0").run().expect_code(10);
+    assert!(!done.text().contains("--load"), "{}", done.text());
 }
 
 #[test]
