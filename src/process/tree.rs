@@ -48,6 +48,8 @@ impl Marker {
 /// A running child with its descendants; all of them are ended when it is dropped.
 pub(super) struct Tree {
     root: Option<Pid>,
+    /// When the root began, ticks since the machine's start; 0 where that is not known.
+    born: u64,
     marker: Vec<u8>,
     grace: Duration,
     ended: bool,
@@ -56,7 +58,8 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(root: Option<u32>, marker: Marker) -> Self {
         let root = root.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        Tree { root, marker: format!("{MARKER}={}", marker.0).into_bytes(), grace: GRACE, ended: false }
+        let born = root.and_then(|root| read_process(root.as_raw_nonzero().get())).map_or(0, |process| process.born);
+        Tree { root, born, marker: format!("{MARKER}={}", marker.0).into_bytes(), grace: GRACE, ended: false }
     }
 
     /// What another process started with this marker, and all that descends from it.
@@ -112,7 +115,9 @@ impl Tree {
     /// left the session and lost their parent).
     fn members(&self) -> Vec<Pid> {
         let processes = processes();
-        let marked: HashSet<i32> = processes.iter().filter(|(_, process)| self.is_marked(process.pid)).map(|(pid, _)| *pid).collect();
+        // Nobody descends from a process that began later: the environments of the rest of a busy machine need not be read.
+        let candidates = processes.iter().filter(|(_, process)| process.born >= self.born);
+        let marked: HashSet<i32> = candidates.filter(|(_, process)| self.is_marked(process.pid)).map(|(pid, _)| *pid).collect();
         let root = self.root.map(|root| root.as_raw_nonzero().get());
         let belongs = |pid: i32| root == Some(pid) || marked.contains(&pid);
         let descends = |start: &Process| {
@@ -149,6 +154,8 @@ struct Process {
     pid: Pid,
     parent: i32,
     group: i32,
+    /// Ticks from the machine's start to the process's.
+    born: u64,
     /// A zombie: nothing of it runs, only its status waits to be fetched.
     dead: bool,
 }
@@ -168,5 +175,6 @@ fn read_process(pid: i32) -> Option<Process> {
     let dead = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    Some(Process { pid: Pid::from_raw(pid)?, parent, group, dead })
+    let born = fields.nth(16)?.parse().ok()?;
+    Some(Process { pid: Pid::from_raw(pid)?, parent, group, born, dead })
 }

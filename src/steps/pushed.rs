@@ -22,6 +22,9 @@ use crate::{
 /// Stands in a folder that a pull wrote, and says which version that is.
 const STAMP: &str = ".shipway-config.json";
 
+/// Threads that write files.
+const WRITERS: usize = 16;
+
 /// Whose configuration the settings name.
 pub fn place(plan: &Plan) -> Place {
     Place { namespace: plan.namespace.clone(), application: plan.name.clone(), environment: plan.settings.environment.clone() }
@@ -68,13 +71,9 @@ pub fn write_config(config: &Config, version: &Version, to: &Path) -> Result<boo
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed)?;
     let fresh = tempfile::Builder::new().prefix(".shipway-config-").tempdir_in(parent).map_err(failed)?;
-    for (path, content) in config.files() {
-        let file = fresh.path().join(inside(path)?);
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        write_one(&file, content, config.secret).map_err(failed)?;
-    }
+    let files: Vec<(PathBuf, &[u8])> =
+        config.files().map(|(path, content)| Ok((fresh.path().join(inside(path)?), content))).collect::<Result<_>>()?;
+    write_all(&files, config.secret).map_err(failed)?;
     write_one(&fresh.path().join(STAMP), stamp.as_bytes(), false).map_err(failed)?;
     open_folder(fresh.path()).map_err(failed)?;
     put(fresh.path(), to).map_err(failed)?;
@@ -98,8 +97,21 @@ fn open_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }
 
+/// A file is on the disk before the folder takes its name; that many wait for the disk together, which is asked once for them then.
+fn write_all(files: &[(PathBuf, &[u8])], secret: bool) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let write = move |part: &[(PathBuf, &[u8])]| part.iter().try_for_each(|(path, content)| write_one(path, content, secret));
+        let parts = files.chunks(files.len().div_ceil(WRITERS).max(1));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || write(part))).collect();
+        running.into_iter().try_for_each(|one| one.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))))
+    })
+}
+
 fn write_one(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mode = if secret { 0o600 } else { 0o644 };
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     io::Write::write_all(&mut file, content)?;

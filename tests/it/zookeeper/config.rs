@@ -1,6 +1,6 @@
 //! `config push|pull|diff|history|rollback`.
 
-use std::{collections::BTreeMap, fs, time::Instant};
+use std::{collections::BTreeMap, fs};
 
 use super::Site;
 use crate::{
@@ -154,13 +154,9 @@ fn what_does_not_fit_into_one_request_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn two_hundred_files_are_there_in_no_time() {
+fn two_hundred_files_come_as_a_set() {
     let site = Site::new();
     (0..200).for_each(|file| site.write(&format!("config/{}/{file}.yml", file % 7), format!("file: {file}\n").repeat(100)));
     site.config(&["push", "config"]).run().expect_code(0);
-    let began = Instant::now();
     assert_eq!(site.pulled(&[]).len(), 200);
-    let took = began.elapsed();
-    // 300 ms is the figure of a release binary on a quiet machine; here it is neither
-    assert!(took.as_secs() < 3, "{took:?}");
 }
