@@ -1,4 +1,4 @@
-//! The pipelines of `ci-examples/`, run as their CI runs them, against the real cluster and a real registry.
+//! The pipelines of `ci-examples/`, run as their CI runs them, against the real cluster and a real registry, each from an empty cache.
 
 mod special;
 
@@ -122,18 +122,37 @@ const WOODPECKER: &[(&str, &str)] = &[
 ];
 
 fn only_step(folder: &str, server: Server) -> Step {
-    let name = if server == Server::Drone { ".drone.yml" } else { ".woodpecker.yml" };
-    let mut steps = steps(&fs::read_to_string(example(folder).join(name)).unwrap(), server);
+    let mut steps = steps(&plugin_file(folder, server), server);
     assert_eq!(steps.len(), 1);
     steps.remove(0)
+}
+
+/// The one pipeline of an example; Woodpecker runs those of its folder side by side.
+fn plugin_file(folder: &str, server: Server) -> String {
+    let path = match server {
+        Server::Drone => example(folder).join(".drone.yml"),
+        Server::Woodpecker => fs::read_dir(example(folder).join(".woodpecker")).unwrap().next().unwrap().unwrap().path(),
+    };
+    fs::read_to_string(path).unwrap()
+}
+
+/// Whether the pipeline starts at this event.
+fn starts(folder: &str, server: Server, event: &str) -> bool {
+    let file: serde_json::Value = serde_saphyr::from_str(&plugin_file(folder, server)).unwrap();
+    let events = &file[if server == Server::Drone { "trigger" } else { "when" }]["event"];
+    assert!(events.is_string() || events.is_array(), "{folder} starts at everything");
+    events == event || events.as_array().is_some_and(|events| events.iter().any(|known| known == event))
 }
 
 #[test]
 fn a_single_service_in_gitlab() {
     let (checkout, namespace) = (fixture::checkout("plain-service"), lab().namespace("example gitlab"));
     add(&checkout, "single-service");
-    let text = pipeline(&checkout, &namespace).run(None);
+    let pipeline = pipeline(&checkout, &namespace);
+    assert!(!pipeline.home().join(".m2/repository").exists() && !pipeline.home().join(".cache").exists());
+    let text = pipeline.run(None);
     assert!(text.contains("PASS") && ready(&namespace.name, "plain-service") > 0, "{text}");
+    assert!(pipeline.home().join(".m2/repository").exists() && pipeline.home().join(".cache/shipway/images").exists());
     assert_eq!(report(&checkout.path())["ci"]["kind"], "gitlab");
 }
 
@@ -150,15 +169,44 @@ fn a_single_service_in_drone_and_back() {
     plugin(&checkout, &namespace, &publish, &first).expect_code(0);
     let before = image(&namespace.name, "orders");
 
-    checkout.write("shipway.yaml", "build: {command: ['true'], artifact: app.jar}\nimage: {env: {VERSION: two}}\n");
+    let sections = "environments: {test: {}, prod: {kubernetes: {env: {STAGE: production}}}}\n";
+    checkout
+        .write("shipway.yaml", &format!("build: {{command: ['true'], artifact: app.jar}}\nimage: {{env: {{VERSION: two}}}}\n{sections}"));
     let head = checkout.commit("Say another version");
     let second = build("push", "2").into_iter().chain([("DRONE_COMMIT_SHA", head.as_str())]).collect::<Vec<_>>();
     plugin(&checkout, &namespace, &publish, &second).expect_code(0);
     assert_ne!(image(&namespace.name, "orders"), before);
 
-    let promoted =
-        build("promote", "3").into_iter().chain([("DRONE_COMMIT_SHA", head.as_str()), ("DRONE_DEPLOY_TO", "rollback")]).collect::<Vec<_>>();
-    plugin(&checkout, &namespace, &only_step("rollback", Server::Drone), &promoted).expect_code(0);
+    let back =
+        build("rollback", "3").into_iter().chain([("DRONE_COMMIT_SHA", head.as_str()), ("DRONE_DEPLOY_TO", "prod")]).collect::<Vec<_>>();
+    plugin(&checkout, &namespace, &only_step("rollback", Server::Drone), &back).expect_code(0);
+    assert_eq!(image(&namespace.name, "orders"), before);
+}
+
+#[test]
+fn what_publishes_does_not_start_where_one_goes_back() {
+    for (server, by_hand) in [(Server::Drone, "rollback"), (Server::Woodpecker, "manual")] {
+        assert!(starts("single-service", server, "push") && starts("single-service", server, "tag"));
+        assert!(!starts("single-service", server, by_hand) && !starts("single-service", server, "promote"));
+        assert!(starts("rollback", server, by_hand) && !starts("rollback", server, "push"));
+    }
+}
+
+#[test]
+fn a_single_service_in_gitlab_and_back() {
+    let namespace = lab().namespace("example back");
+    let checkout = jar_checkout("orders", &fixture::archive("shaded-service", ""));
+    add(&checkout, "single-service");
+    add(&checkout, "rollback");
+    let first = pipeline(&checkout, &namespace);
+    first.run(None);
+    let before = image(&namespace.name, "orders");
+    checkout.write("shipway.yaml", "build: {command: ['true'], artifact: app.jar}\nimage: {env: {VERSION: two}}\n");
+    checkout.commit("Say another version");
+    let second = first.predefined("CI_PIPELINE_ID", "2");
+    let text = second.run(None);
+    assert_ne!(image(&namespace.name, "orders"), before, "nobody pressed the button yet:\n{text}");
+    second.predefined("CI_PIPELINE_ID", "3").run(Some("rollback"));
     assert_eq!(image(&namespace.name, "orders"), before);
 }
 
@@ -166,14 +214,21 @@ fn a_single_service_in_drone_and_back() {
 fn a_single_service_in_woodpecker_and_back() {
     let namespace = lab().namespace("example woodpecker");
     let checkout = jar_checkout("orders", &fixture::archive("shaded-service", ""));
-    let head = checkout.head();
-    let of = |event: &'static str, number: &'static str| {
+    let run = |folder: &str, event: &str, number: &str| {
+        let head = checkout.head();
         let own = [("CI_PIPELINE_EVENT", event), ("CI_PIPELINE_NUMBER", number), ("CI_COMMIT_SHA", head.as_str())];
-        WOODPECKER.iter().copied().chain(own).collect::<Vec<_>>()
+        let server: Vec<_> = WOODPECKER.iter().copied().chain(own).collect();
+        plugin(&checkout, &namespace, &only_step(folder, Server::Woodpecker), &server)
     };
-    plugin(&checkout, &namespace, &only_step("single-service", Server::Woodpecker), &of("push", "1")).expect_code(0);
-    let back = only_step("rollback", Server::Woodpecker);
-    plugin(&checkout, &namespace, &back, &of("manual", "2")).expect_code(2).expect_text(&["nothing-to-roll-back-to"]);
+    run("single-service", "push", "1").expect_code(0);
+    let before = image(&namespace.name, "orders");
+    run("rollback", "manual", "2").expect_code(2).expect_text(&["nothing-to-roll-back-to"]);
+    checkout.write("shipway.yaml", "build: {command: ['true'], artifact: app.jar}\nimage: {env: {VERSION: two}}\n");
+    checkout.commit("Say another version");
+    run("single-service", "push", "3").expect_code(0);
+    assert_ne!(image(&namespace.name, "orders"), before);
+    run("rollback", "manual", "4").expect_code(0);
+    assert_eq!(image(&namespace.name, "orders"), before);
 }
 
 #[test]
@@ -199,20 +254,20 @@ fn of_two_services_the_one_that_changed_is_published() {
 
 #[test]
 fn production_gets_the_digest_that_was_tested() {
-    let (test, prod) = (lab().namespace("example test"), lab().namespace("example prod"));
+    let [test, staging, prod] = ["example test", "example staging", "example prod"].map(|name| lab().namespace(name));
     let checkout = jar_checkout("orders", &fixture::archive("shaded-service", ""));
     add(&checkout, "environments");
-    let pipeline = pipeline(&checkout, &test).scoped("KUBECONFIG", "prod", prod.kubeconfig.display().to_string()).scoped(
-        "SHIPWAY_KUBERNETES_NAMESPACE",
-        "prod",
-        &prod.name,
-    );
+    let pipeline = [("staging", &staging), ("prod", &prod)].iter().fold(pipeline(&checkout, &test), |pipeline, (name, namespace)| {
+        let pipeline = pipeline.scoped("KUBECONFIG", name, namespace.kubeconfig.display().to_string());
+        pipeline.scoped("SHIPWAY_KUBERNETES_NAMESPACE", name, &namespace.name)
+    });
     pipeline.run(None);
     assert!(deployment(&prod.name, "orders").is_none(), "nobody pressed the button yet");
     pipeline.run(Some("prod"));
     let digest = |image: String| image.split_once('@').unwrap().1.to_owned();
-    assert_eq!(digest(image(&prod.name, "orders")), digest(image(&test.name, "orders")));
-    assert_eq!((ready(&test.name, "orders"), ready(&prod.name, "orders")), (1, 2));
+    let tested = digest(image(&test.name, "orders"));
+    assert_eq!([&staging, &prod].map(|namespace| digest(image(&namespace.name, "orders"))), [tested.clone(), tested]);
+    assert_eq!([&test, &staging, &prod].map(|namespace| ready(&namespace.name, "orders")), [1, 1, 2]);
 }
 
 #[test]
@@ -226,9 +281,9 @@ fn a_review_application_comes_and_goes() {
         .fold(pipeline(&checkout, &namespace), |pipeline, (name, value)| pipeline.predefined(&format!("CI_MERGE_REQUEST_{name}"), value))
         .predefined("CI_PIPELINE_SOURCE", "merge_request_event");
     let text = pipeline.run(Some("review"));
-    assert_eq!(ready(&namespace.name, "review-add-search"), 1, "{text}");
+    assert_eq!(ready(&namespace.name, "review-7"), 1, "{text}");
     pipeline.run(Some("stop-review"));
-    assert!(deployment(&namespace.name, "review-add-search").is_none());
+    assert!(deployment(&namespace.name, "review-7").is_none());
     pipeline.run(Some("stop-review"));
 }
 

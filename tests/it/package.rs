@@ -169,7 +169,7 @@ include:
   - local: ci/templates/environment.yml
     inputs: {job: to-test, stage: test, environment: test}
   - local: ci/templates/environment.yml
-    inputs: {job: to-prod, stage: prod, environment: prod, command: publish, when: manual, report: report-prod, image: 'shipway:latest'}
+    inputs: {job: to-prod, stage: prod, environment: prod, command: publish, when: manual, optional: true, report: report-prod, image: 'shipway:latest'}
 ";
     with_gitlab_files(&checkout, pipeline);
     let pipeline = crate::examples::pipeline(&checkout, &test).scoped("KUBECONFIG", "prod", prod.kubeconfig.display().to_string()).scoped(

@@ -8,6 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tempfile::TempDir;
+
 use super::{
     fixture::{Checkout, git},
     lab::lab,
@@ -20,6 +22,7 @@ pub struct Pipeline<'a> {
     variables: BTreeMap<String, BTreeMap<String, String>>,
     /// What GitLab itself would say of the pipeline.
     predefined: BTreeMap<String, String>,
+    home: TempDir,
 }
 
 impl<'a> Pipeline<'a> {
@@ -28,7 +31,7 @@ impl<'a> Pipeline<'a> {
         host(&checkout.path());
         let predefined = [("GITLAB_CI", "true"), ("CI_PIPELINE_ID", "1"), ("CI_DEFAULT_BRANCH", "main")];
         let predefined = predefined.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Pipeline { checkout, variables: BTreeMap::new(), predefined: BTreeMap::from(predefined) }
+        Pipeline { checkout, variables: BTreeMap::new(), predefined: BTreeMap::from(predefined), home: empty_home() }
     }
 
     pub fn variable(self, name: &str, value: impl Into<String>) -> Self {
@@ -44,6 +47,11 @@ impl<'a> Pipeline<'a> {
     pub fn predefined(mut self, name: &str, value: &str) -> Self {
         self.predefined.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// The folder that the jobs have as their home, empty at the beginning.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Runs the pipeline, or one of its jobs by name, which starts a manual one; gives what was printed. Fails when a job fails.
@@ -62,7 +70,7 @@ impl<'a> Pipeline<'a> {
             .current_dir(&folder)
             .env_clear()
             .env("PATH", path)
-            .env("HOME", std::env::var("HOME").unwrap())
+            .env("HOME", self.home.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -77,6 +85,17 @@ impl<'a> Pipeline<'a> {
             self.variables.iter().map(|(name, values)| (name.clone(), serde_json::json!({"type": "variable", "values": values}))).collect();
         fs::write(folder.join(".gitlab-ci-local-variables.yml"), serde_json::Value::Object(variables).to_string()).unwrap();
     }
+}
+
+/// As on a fresh runner: no cache, no local repository of Maven. The mirror that its settings name, as a company has one, is what Maven has
+/// loaded on this machine before.
+fn empty_home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let loaded = Path::new(&std::env::var("HOME").unwrap()).join(".m2/repository");
+    let mirror = format!("<mirror><id>company</id><mirrorOf>*</mirrorOf><url>file://{}</url></mirror>", loaded.display());
+    fs::create_dir(home.path().join(".m2")).unwrap();
+    fs::write(home.path().join(".m2/settings.xml"), format!("<settings><mirrors>{mirror}</mirrors></settings>")).unwrap();
+    home
 }
 
 fn host(folder: &Path) {
