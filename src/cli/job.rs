@@ -20,14 +20,27 @@ use crate::{
 
 /// Does a job to its end and gives the exit code; whatever happens, the report is written and the summary is printed.
 pub(super) async fn run(job: Job, input: Input) -> u8 {
-    let mut session = match Session::start(input, job.name()) {
-        Ok(session) => session,
+    let (mut session, refused) = match Session::begin(input, job.name()) {
+        Ok(begun) => begun,
         Err(problem) => return print::problem(&problem),
     };
-    let mut ending = Ending { dir: session.loaded.settings.report.dir.clone(), attachments: Attachments::default(), teller: None };
-    // each of these futures is large, and without a box stands on the stack as often as it is passed on
-    let result = unwound(Box::pin(execute(job, &mut session, &mut ending))).await;
+    let mut ending = Ending { dir: session.report_dir(), attachments: Attachments::default(), teller: None };
+    let result = match refused {
+        Some(problem) => Err(problem),
+        // each of these futures is large, and without a box stands on the stack as often as it is passed on
+        None => unwound(Box::pin(execute(job, &mut session, &mut ending))).await,
+    };
+    if result.is_err() && ending.teller.is_none() {
+        ending.teller = Box::pin(tell_without_a_plan(job, &session)).await;
+    }
     Box::pin(finish(&session, result.err(), &ending)).await
+}
+
+/// Who is told of a run is told of one that ended before it had a plan, too: what the code host says must not stay as it was.
+async fn tell_without_a_plan(job: Job, session: &Session) -> Option<Arc<Teller>> {
+    let plan = session.plan_that_does_nothing().await?;
+    describe(session, &plan);
+    Some(Teller::start(job, &plan, &session.recorder, &session.redactor, &session.events))
 }
 
 /// What a bug unwinds is the problem of the run: those outside hear of its end all the same, and no status stays pending. Where it

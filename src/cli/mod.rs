@@ -23,7 +23,8 @@ use clap::Parser;
 use self::arguments::{Arguments, Command};
 use crate::{
     domain::{claim::Kind, problem::Problem},
-    net, settings,
+    net,
+    settings::{self, Refused},
     steps::Job,
 };
 
@@ -97,11 +98,13 @@ async fn dispatch(arguments: Arguments) -> u8 {
 
 /// What the setting `command` says: a plugin step has nothing but settings.
 async fn configured(input: settings::Input) -> u8 {
-    let loaded = match settings::load(&input) {
-        Ok(loaded) => loaded,
-        Err(mistakes) => return print::problem(&mistakes.into()),
+    let command = match settings::load_or_rest(&input) {
+        Ok(loaded) => loaded.settings.command,
+        // it says itself what is wrong, in its own way
+        Err(Refused { rest: Some(rest), .. }) => rest.settings.command,
+        Err(Refused { mistakes, rest: None }) => return print::problem(&mistakes.into()),
     };
-    let done = match loaded.settings.command {
+    let done = match command {
         settings::Command::Run => return job::run(Job::Run, input).await,
         settings::Command::Build => return job::run(Job::Build, input).await,
         settings::Command::Dockerfile => return job::run(Job::Dockerfile, input).await,

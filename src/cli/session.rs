@@ -1,6 +1,9 @@
 //! What every job and query begins with: settings, checkout, plan.
 
-use std::sync::Mutex;
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -15,9 +18,9 @@ use crate::{
         problem::{Problem, Result},
         redact::Redactor,
     },
-    plan::Plan,
+    plan::{Facts, Plan},
     report::{self, Attachments, Log, Recorder},
-    settings::{self, Auto, Input, Loaded},
+    settings::{self, Auto, Input, Loaded, Refused},
     steps::{self, Run},
 };
 
@@ -37,6 +40,17 @@ impl Session {
         Session::with(input, command, print::log)
     }
 
+    /// For a job, whose report is written when its settings are refused, too: as far as they could be read, with what is wrong.
+    pub(super) fn begin(input: Input, command: &str) -> Result<(Session, Option<Problem>)> {
+        match settings::load_or_rest(&input) {
+            Ok(loaded) => Ok((Session::of(input, loaded, command, print::log), None)),
+            Err(Refused { mistakes, rest: Some(rest) }) => {
+                Ok((Session::of(input, *rest, command, print::log), Some(Problem::from(mistakes))))
+            }
+            Err(Refused { mistakes, rest: None }) => Err(Problem::from(mistakes)),
+        }
+    }
+
     /// For a command whose standard output belongs to somebody else.
     pub(super) fn beside(input: Input, command: &str) -> Result<Session> {
         Session::with(input, command, print::log_beside)
@@ -44,12 +58,16 @@ impl Session {
 
     fn with(input: Input, command: &str, log: fn(&Loaded, &Redactor) -> Log) -> Result<Session> {
         let loaded = settings::load(&input).map_err(Problem::from)?;
+        Ok(Session::of(input, loaded, command, log))
+    }
+
+    fn of(input: Input, loaded: Loaded, command: &str, log: fn(&Loaded, &Redactor) -> Log) -> Session {
         let redactor = Redactor::new(&loaded.secrets);
         print::trace(loaded.settings.log.level, &redactor);
         let log = log(&loaded, &redactor);
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"), command);
         let events = report::events(&log, &recorder);
-        Ok(Session { loaded, input, log, recorder, redactor, events, cancel: CancellationToken::new() })
+        Session { loaded, input, log, recorder, redactor, events, cancel: CancellationToken::new() }
     }
 
     /// Cancels the run at the first SIGTERM or SIGINT; a second one ends the process at once, as the system does it. The log beats
@@ -75,6 +93,12 @@ impl Session {
             }
         });
         Ok(())
+    }
+
+    /// Where the report goes as long as no plan says it.
+    pub(super) fn report_dir(&self) -> PathBuf {
+        let dir = self.input.dir.join(&self.loaded.settings.report.dir);
+        dir.strip_prefix(".").map(Path::to_path_buf).unwrap_or(dir)
     }
 
     /// Who runs `publish` wants it on any branch; a fork's merge request stays out.
@@ -108,6 +132,14 @@ impl Session {
             self.publish_by_command();
         }
         Plan::new(self.loaded.clone(), facts)
+    }
+
+    /// For those who are told of a run that ended before it had its plan; none where not even the application's name is known.
+    pub(super) async fn plan_that_does_nothing(&self) -> Option<Plan> {
+        let dir = &self.input.dir;
+        let facts = steps::checkout(&self.loaded, dir, false, &self.events).await;
+        let facts = facts.unwrap_or_else(|_| Facts { work_dir: dir.clone(), dir: dir.clone(), ..Facts::default() });
+        Plan::that_does_nothing(self.loaded.clone(), facts)
     }
 
     /// The run of a plan; what happens in it goes to `events`.

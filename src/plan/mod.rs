@@ -117,6 +117,15 @@ impl Plan {
         })
     }
 
+    /// A plan without what may be wrong with it, for those who are told that the run ends before it began.
+    pub fn that_does_nothing(mut loaded: Loaded, facts: Facts) -> Option<Plan> {
+        let settings = &mut loaded.settings;
+        settings.publish = Auto::No;
+        settings.registry.url = None;
+        (settings.image.repository, settings.image.reference) = (None, None);
+        Plan::new(loaded, facts).ok()
+    }
+
     /// Whether the run changes a cluster.
     pub fn publishes(&self) -> bool {
         self.publish == Publish::Cluster && !self.is_library()

@@ -16,8 +16,20 @@ use super::{
 };
 use crate::domain::{problem::Code, redact::Redactor};
 
+/// Settings that were refused.
+pub struct Refused {
+    pub mistakes: Mistakes,
+    /// What could be read all the same: it tells how to log and where the report goes, and nothing is run with it.
+    pub rest: Option<Box<Loaded>>,
+}
+
 /// Reads flags, variables and the file, and resolves every key by precedence; all mistakes are found at once.
 pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
+    load_or_rest(input).map_err(|refused| refused.mistakes)
+}
+
+/// As [`load`], and keeps what could be read when there are mistakes.
+pub fn load_or_rest(input: &Input) -> Result<Loaded, Refused> {
     let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
     let variables = &input.environment;
     let file = file::read(input.file.as_deref(), &input.dir, &mut mistakes);
@@ -34,19 +46,20 @@ pub fn load(input: &Input) -> Result<Loaded, Mistakes> {
     relations::check(&entries, &mut mistakes);
     relations::without_effect(&entries, &mut warnings);
     let sources = result::sources(&mut entries);
-    match result::settings(&entries) {
-        _ if !mistakes.is_empty() => {
+    let loaded = result::settings(&entries).map(|settings| {
+        let host = Host::read(variables);
+        let secrets = secrets::all(&entries, &ci, &host, variables);
+        ci.drop_links_with(&Redactor::new(&secrets));
+        Loaded { settings, ci, host, sources, warnings, secrets }
+    });
+    match loaded {
+        Ok(loaded) if mistakes.is_empty() => Ok(loaded),
+        Err(wrong) if mistakes.is_empty() => Err(Refused { mistakes: wrong, rest: None }),
+        rest => {
             // As a file is read, then the rest.
             mistakes.sort_by_key(|mistake| (mistake.place.is_none(), mistake.place.clone()));
-            Err(Mistakes(mistakes))
+            Err(Refused { mistakes: Mistakes(mistakes), rest: rest.ok().map(Box::new) })
         }
-        Ok(settings) => {
-            let host = Host::read(variables);
-            let secrets = secrets::all(&entries, &ci, &host, variables);
-            ci.drop_links_with(&Redactor::new(&secrets));
-            Ok(Loaded { settings, ci, host, sources, warnings, secrets })
-        }
-        Err(mistakes) => Err(mistakes),
     }
 }
 

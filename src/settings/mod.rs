@@ -34,7 +34,7 @@ pub use self::{
     host::{Colours, Host, KEEPER, Proxies},
     keys::*,
     kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
-    load::{check, load},
+    load::{Refused, check, load, load_or_rest},
     mistake::{Mistake, Mistakes, Place},
     named::{Named, named, texts},
     nearest::nearest,

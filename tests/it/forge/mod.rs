@@ -8,6 +8,7 @@ mod gitlab;
 mod hosts;
 mod notify;
 mod origin;
+mod refused;
 
 use crate::support::{
     fixture::{self, Checkout},

@@ -136,3 +136,15 @@ fn a_publish_that_crashes_with_every_secret_around_it() {
     let done = job("crash").run().expect_code(50);
     ground.assert_clean(&done, 14);
 }
+
+#[test]
+fn settings_that_are_refused_with_every_secret_around_them() {
+    let ground = Ground::new();
+    let misplaced = serde_json::to_string(&secrets()[7]).unwrap();
+    ground.checkout.write("shipway.yaml", &format!("app: web\nregistry: {{password: {misplaced}}}\n"));
+    for format in ["text", "json"] {
+        let job = ground.job().env("PLUGIN_LOG_FORMAT", format).env("PLUGIN_BUILD_JDK", leak());
+        let done = job.arg("build").run().expect_code(2).expect_text(&["registry.password is secret and must not stand in a file"]);
+        ground.assert_clean(&done, 10);
+    }
+}

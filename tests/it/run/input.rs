@@ -23,6 +23,14 @@ fn unknown_keys_are_refused_with_the_nearest_one_all_at_once() {
     checkout.write("shipway.yaml", "build: {command: ['true'], artifact: app.jar}\nkubernets: {replicas: 2}\nimage: {prot: 80}\n");
     let done = gitlab(&checkout, 1).env("PLUGIN_REGISTY", "x").run().expect_code(2);
     done.expect_text(&["kubernets", "kubernetes", "image.prot", "image.port", "PLUGIN_REGISTY", "PLUGIN_REGISTRY", "shipway.yaml:2"]);
+    // what the CI collects says it, too
+    let report = report(&checkout.path());
+    assert_eq!((&report["result"], &report["problem"]["class"]), (&"failed".into(), &"usage".into()), "{report}");
+    let junit = std::fs::read_to_string(checkout.path().join("shipway-report/junit.xml")).unwrap();
+    assert!(junit.contains("PLUGIN_REGISTRY") && junit.contains("<failure"), "{junit}");
+    let json = gitlab(&checkout, 1).env("SHIPWAY_LOG_FORMAT", "json").env("SHIPWAY_REPORT_DIR", "other").run().expect_code(2);
+    assert!(json.stdout.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{}", json.text());
+    assert!(json.stdout.contains("kubernets") && checkout.path().join("other/report.json").exists(), "{}", json.text());
     shipway(checkout.path()).arg("check").run().expect_code(2).expect_text(&["shipway.yaml:2", "kubernets"]);
 }
 
