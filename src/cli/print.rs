@@ -79,8 +79,9 @@ pub(super) fn style(loaded: &Loaded) -> Style {
         },
         color,
         sections: loaded.ci.sections,
+        // what CI servers show is UTF-8, whatever the locale of the job's image
+        unicode: loaded.ci.kind != CiKind::Shell || loaded.host.unicode,
         width: terminal_size().filter(|_| terminal).map_or(Style::default().width, |(columns, _)| columns.max(40)),
-        ..Style::default()
     }
 }
 

@@ -18,6 +18,14 @@ struct Made {
     id: u64,
 }
 
+#[derive(Deserialize)]
+struct Told {
+    state: String,
+}
+
+/// How many of an environment's newest deployments are looked at: what ran is among them.
+const LATEST: &str = "10";
+
 /// `error`, `failure`, `pending`, `success`.
 pub(super) fn status_state(state: State) -> &'static str {
     repos::state(state)
@@ -59,7 +67,25 @@ impl Repos {
                 body[field] = json!(value);
             }
         }
-        let path = self.path(&["deployments", &id.to_string(), "statuses"]);
-        self.calls.set(Method::POST, &refs(&path), &body).await
+        self.calls.set(Method::POST, &refs(&self.states_of(id)), &body).await
+    }
+
+    /// Makes what was deployed to the environment inactive; what failed there never was active.
+    pub(super) async fn retire(&self, environment: &str) -> Result<(), Refused> {
+        let query = [("environment", environment), ("per_page", LATEST)];
+        let latest: Vec<Made> = self.calls.get(&refs(&self.path(&["deployments"])), &query).await?.body;
+        for deployment in latest {
+            let path = self.states_of(deployment.id);
+            // the newest comes first
+            let told: Vec<Told> = self.calls.get(&refs(&path), &[("per_page", "1")]).await?.body;
+            if told.first().is_some_and(|told| !matches!(told.state.as_str(), "inactive" | "failure" | "error")) {
+                self.calls.set(Method::POST, &refs(&path), &json!({"state": "inactive"})).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn states_of(&self, deployment: u64) -> Vec<String> {
+        self.path(&["deployments", &deployment.to_string(), "statuses"])
     }
 }

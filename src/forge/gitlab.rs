@@ -32,6 +32,7 @@ struct Environment {
     id: u64,
     name: String,
     external_url: Option<String>,
+    state: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +120,18 @@ impl Gitlab {
         let id = environment.id.to_string();
         let path = ["projects", self.project.as_str(), "environments", &id];
         self.calls.set(Method::PUT, &path, &json!({"external_url": url})).await
+    }
+
+    /// Stops the environment, without the job that would take away what is gone already.
+    pub async fn retire(&self, environment: &str) -> Result<(), Refused> {
+        let path = ["projects", self.project.as_str(), "environments"];
+        let found = self.calls.get::<Vec<Environment>>(&path, &[("name", environment)]).await?.body;
+        let Some(known) = found.iter().find(|known| known.name == environment && known.state.as_deref() != Some("stopped")) else {
+            return Ok(());
+        };
+        let id = known.id.to_string();
+        let path = ["projects", self.project.as_str(), "environments", &id, "stop"];
+        self.calls.set(Method::POST, &path, &json!({"force": true})).await
     }
 
     pub async fn is_fork(&self, number: u64) -> Result<bool, Refused> {

@@ -248,6 +248,16 @@ impl Forge {
         told.map_err(|refused| self.problem(Right::Deployment, refused))
     }
 
+    /// Says that nothing runs in the environment any longer; a host that has none is left alone.
+    pub async fn retire(&self, environment: &str) -> Result<()> {
+        let told = match &self.api {
+            Api::Gitlab(gitlab) => gitlab.retire(environment).await,
+            Api::Repos(repos) if self.kind == Kind::Github => repos.retire(environment).await,
+            Api::Repos(_) => Ok(()),
+        };
+        told.map_err(|refused| self.problem(Right::Deployment, refused))
+    }
+
     /// Whether the code of this merge request comes from another repository.
     pub async fn is_fork(&self, number: u64) -> Result<bool> {
         let fork = match &self.api {

@@ -24,6 +24,12 @@ impl Wrong {
 
 /// The value of a leaf that is no map; None: not set (empty).
 pub fn value(leaf: &Leaf, node: &Node) -> Result<Option<Value>, Wrong> {
+    if let Raw::Text(text) = &node.raw
+        && is_masked(text.trim())
+    {
+        let what = format!("{} is what a CI's log shows in the place of a secret", leaf.key());
+        return Err(Wrong::new(what, "set the secret itself, not what was copied from a log"));
+    }
     match (&leaf.form, &node.raw) {
         (_, Raw::Null) => Ok(None),
         (Form::List, _) => list(leaf, node),
@@ -34,6 +40,11 @@ pub fn value(leaf: &Leaf, node: &Node) -> Result<Option<Value>, Wrong> {
         }
         _ => Err(Wrong::new(format!("{} is {}, not a single value", leaf.key(), node.form()), format!("write {}", example(leaf)))),
     }
+}
+
+/// GitLab's mask, and the stars of Drone and Woodpecker.
+fn is_masked(text: &str) -> bool {
+    text.contains("[MASKED]") || (text.len() >= 3 && text.bytes().all(|byte| byte == b'*'))
 }
 
 /// JSON of a variable or flag; the message tells the place, never the content.

@@ -33,6 +33,8 @@ pub struct Host {
     pub colours: Colours,
     /// `TERM` names a terminal whose lines can be drawn anew.
     pub redraws: bool,
+    /// The locale does not say that its texts are no UTF-8.
+    pub unicode: bool,
     /// `SOURCE_DATE_EPOCH`, seconds.
     pub source_date_epoch: Option<i64>,
     pub hostname: Option<String>,
@@ -188,6 +190,7 @@ impl Host {
             java_homes: java_homes(environment),
             colours: colours(&look),
             redraws: look.text("TERM").is_some_and(|terminal| terminal != "dumb"),
+            unicode: unicode(&look),
             source_date_epoch: look.text("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
             hostname: look.text("HOSTNAME").or_else(kernel_hostname),
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
@@ -287,6 +290,12 @@ fn colours(look: &Look<'_>) -> Colours {
     } else {
         Colours::Unsaid
     }
+}
+
+/// The first of the variables that is set decides (POSIX, 8.2); where none is, most terminals and all CI servers take UTF-8.
+fn unicode(look: &Look<'_>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| look.text(name)).map(|locale| locale.to_lowercase());
+    locale.is_none_or(|locale| locale.contains("utf-8") || locale.contains("utf8"))
 }
 
 /// Containers seldom export HOSTNAME; the kernel knows it.

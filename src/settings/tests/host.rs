@@ -92,3 +92,20 @@ fn the_rest() {
     assert_eq!((host.source_date_epoch, host.user.as_deref()), (Some(12), Some("ada")));
     assert_eq!(host.earlier_image.as_deref(), Some("a.test/b@sha256:0"));
 }
+
+#[test]
+fn a_locale_that_is_no_utf_8_is_known() {
+    for (variables, unicode) in [
+        (&[][..], true),
+        (&[("LANG", "C")], false),
+        (&[("LANG", "POSIX")], false),
+        (&[("LANG", "zh_CN.GB18030")], false),
+        (&[("LANG", "C.UTF-8")], true),
+        (&[("LANG", "en_US.utf8")], true),
+        (&[("LANG", "en_US.UTF-8"), ("LC_ALL", "C")], false),
+        (&[("LANG", "C"), ("LC_CTYPE", "C.UTF-8")], true),
+        (&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "")], true),
+    ] {
+        assert_eq!(host(variables).unicode, unicode, "{variables:?}");
+    }
+}

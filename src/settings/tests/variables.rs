@@ -36,6 +36,20 @@ fn booleans() {
 }
 
 #[test]
+fn what_a_log_shows_in_the_place_of_a_secret_is_none() {
+    for mask in ["[MASKED]", " [MASKED]\n", "********"] {
+        let said = "SHIPWAY_REGISTRY_PASSWORD: registry.password is what a CI's log shows in the place of a secret \
+                    (set the secret itself, not what was copied from a log)";
+        variables(&[("SHIPWAY_REGISTRY_USERNAME", "ci"), ("SHIPWAY_REGISTRY_PASSWORD", mask)]).bad(said);
+    }
+    let copied = "SHIPWAY_QUEUE_URL: queue.url is what a CI's log shows in the place of a secret \
+                  (set the secret itself, not what was copied from a log)";
+    variables(&[("SHIPWAY_QUEUE_URL", "amqp://ci:[MASKED]@mq.example.test/")]).bad(copied);
+    let star = variables(&[("PLUGIN_BUILD_GOALS", "*")]).good().settings.build.goals;
+    assert_eq!(star.unwrap(), ["*"]);
+}
+
+#[test]
 fn words_and_flags() {
     for (text, value) in [("auto", Auto::Auto), ("true", Auto::Yes), ("0", Auto::No), ("Auto", Auto::Auto)] {
         assert_eq!(variables(&[("SHIPWAY_PUBLISH", text)]).good().settings.publish, value);

@@ -13,7 +13,7 @@ use crate::{
         event::Events,
         problem::{Code, Problem, Result},
     },
-    forge::{Begun, Deployment, Forge, Note, Status, Target, Token},
+    forge::{Begun, Deployment, Forge, Note, State, Status, Target, Token},
     net,
 };
 
@@ -76,8 +76,16 @@ impl Courier {
 /// What one courier does, with what it remembers from one news to the next.
 pub(super) enum Errand {
     Status(Status),
-    Comment { place: CommentPlace, note: Option<Note> },
-    Deployment { deployment: Deployment, begun: Begun },
+    Comment {
+        place: CommentPlace,
+        note: Option<Note>,
+    },
+    Deployment {
+        deployment: Deployment,
+        begun: Begun,
+    },
+    /// Of this environment, when its application is gone.
+    Retirement(String),
 }
 
 impl Errand {
@@ -87,6 +95,7 @@ impl Errand {
             Errand::Status(_) => "commit status",
             Errand::Comment { .. } => "comment",
             Errand::Deployment { .. } => "deployment",
+            Errand::Retirement(_) => "end of the deployment",
         }
     }
 
@@ -113,6 +122,10 @@ impl Errand {
                 courier.forge().await?.deployment(&deployment, begun).await
             }
             Errand::Deployment { .. } => Ok(()),
+            Errand::Retirement(environment) if news.last && news.state == State::Succeeded => {
+                courier.forge().await?.retire(environment).await
+            }
+            Errand::Retirement(_) => Ok(()),
         }
     }
 }

@@ -165,6 +165,7 @@ fn couriers(job: Job, plan: &Plan, events: &Events, heard: &watch::Receiver<Arc<
         wanted.status.filter(|_| own).map(Errand::Status),
         wanted.comment.filter(|_| own).map(|place| Errand::Comment { place, note: None }),
         wanted.deployment.map(|deployment| Errand::Deployment { deployment, begun: Begun::default() }),
+        wanted.retirement.map(Errand::Retirement),
     ];
     let sent = errands.into_iter().flatten().map(|errand| (errand.name(), tokio::spawn(courier.clone().carry(heard.clone(), errand))));
     sent.collect()
@@ -175,6 +176,8 @@ pub(super) struct Wanted {
     pub comment: Option<CommentPlace>,
     pub status: Option<forge::Status>,
     pub deployment: Option<forge::Deployment>,
+    /// The environment that nothing runs in any longer.
+    pub retirement: Option<String>,
     /// The status was asked for by its setting.
     pub status_is_asked: bool,
 }
@@ -201,6 +204,8 @@ impl Wanted {
             // what is removed says nothing of a commit
             status: sha.clone().filter(|_| status && job != Job::Remove).map(|sha| status_of(job, plan, sha)),
             deployment: sha.filter(|_| changes_cluster(job, plan) && !ci.is_fork()).and_then(|sha| deployment_of(plan, sha)),
+            // what a job of GitLab's environment is for (`action: stop`), GitLab does itself
+            retirement: settings.environment.clone().filter(|_| job == Job::Remove && !ci.environment_by_ci && !ci.is_fork()),
             status_is_asked: settings.status == Auto::Yes,
         }
     }

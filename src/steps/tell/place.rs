@@ -20,7 +20,8 @@ pub(in crate::steps) struct Silence {
 pub(super) fn target(plan: &Plan, wanted: &Wanted) -> (Option<Target>, Option<Silence>) {
     let remote = plan.facts.commit.as_ref().and_then(|commit| commit.remote.as_deref());
     let own = wanted.comment.is_some() || wanted.status.is_some();
-    if !own && wanted.deployment.is_none() {
+    let of_environment = wanted.deployment.is_some() || wanted.retirement.is_some();
+    if !own && !of_environment {
         return (None, None);
     }
     let asked = plan.settings.forge.token.is_some() || wanted.status_is_asked;
@@ -37,7 +38,7 @@ pub(super) fn target(plan: &Plan, wanted: &Wanted) -> (Option<Target>, Option<Si
         // it may record the deployment, and nothing else
         Token::Job(_) if own => {
             let silence = no_token(plan, &target, wanted);
-            (wanted.deployment.is_some().then_some(target), silence)
+            (of_environment.then_some(target), silence)
         }
         _ => (Some(target), None),
     }
@@ -47,11 +48,12 @@ pub(super) fn target(plan: &Plan, wanted: &Wanted) -> (Option<Target>, Option<Si
 fn no_token(plan: &Plan, target: &Target, wanted: &Wanted) -> Option<Silence> {
     let kind = target.kind.or_else(|| Kind::of_address(&target.address));
     // the job's own token is enough for a deployment, and Gitea has none
-    let deployment = wanted.deployment.as_ref().filter(|_| matches!(target.token, Token::None) && kind != Some(Kind::Gitea));
+    let has_environments = matches!(target.token, Token::None) && kind != Some(Kind::Gitea);
     let what: Vec<&str> = [
         wanted.comment.as_ref().map(|_| "no comment is written at the merge request"),
         wanted.status.as_ref().map(|_| "no status is set on the commit"),
-        deployment.map(|_| "no deployment is recorded"),
+        wanted.deployment.as_ref().filter(|_| has_environments).map(|_| "no deployment is recorded"),
+        wanted.retirement.as_ref().filter(|_| has_environments).map(|_| "the deployment is not ended"),
     ]
     .into_iter()
     .flatten()

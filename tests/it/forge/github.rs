@@ -114,4 +114,18 @@ fn a_publish_is_a_deployment_with_its_address() {
     let states: Vec<_> = state.deployment_states.iter().map(|told| (told["state"].as_str(), told["environment_url"].as_str())).collect();
     assert_eq!(states, [(Some("in_progress"), Some("https://web.example.test")), (Some("success"), Some("https://web.example.test"))]);
     assert_eq!(state.statuses.last().unwrap()["context"], "shipway/web/prod");
+    drop(state);
+
+    // what failed afterwards never was active, and what ran elsewhere still runs
+    for (id, environment, told) in [(1, "prod", "failure"), (2, "test", "success")] {
+        host.state().deployments.push(json!({"id": id, "environment": environment}));
+        host.state().deployment_states.push(json!({"of": id, "state": told}));
+    }
+    let before = host.state().deployment_states.len();
+    let job = on_cluster(github_step(&checkout, &host.api()), &namespace, 17).env("PLUGIN_ENVIRONMENT", "prod").env("PLUGIN_APP", "web");
+    job.arg("remove").run().expect_code(0);
+    host.assert_published();
+    let state = host.state();
+    let ended: Vec<_> = state.deployment_states[before..].iter().map(|told| (&told["of"], told["state"].as_str())).collect();
+    assert_eq!(ended, [(&state.deployments[0]["id"], Some("inactive"))]);
 }

@@ -267,6 +267,7 @@ fn what_is_removed_is_told_whichever_pipeline_does_it() {
     job.arg("remove").run().expect_code(0);
     let texts = host.texts();
     assert!(texts.len() == 1 && texts[0].contains("`web` in `prod` is not on the cluster any longer"), "{texts:?}");
+    assert_eq!(host.state().environments.iter().map(|known| &known["state"]).collect::<Vec<_>>(), ["stopped"]);
     host.assert_published();
 }
 

@@ -43,3 +43,15 @@ fn the_same_input_makes_the_same_digest_whatever_the_times_of_files() {
     };
     assert_eq!(digest(1_000_000_000), digest(1_600_000_000));
 }
+
+#[test]
+fn a_terminal_without_utf_8_gets_ascii() {
+    let checkout = jar_checkout("plain", &fixture::archive("shaded-service", ""));
+    for (locale, ascii) in [("C", true), ("C.UTF-8", false)] {
+        for command in ["image", "plan"] {
+            let job = shipway(checkout.path()).env("SHIPWAY_IMAGE_BASE", lab().base(17)).env("LANG", locale);
+            let done = job.arg(command).run().expect_code(0);
+            assert_eq!(done.text().is_ascii(), ascii, "{command} with LANG={locale}:\n{}", done.text());
+        }
+    }
+}

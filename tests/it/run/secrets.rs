@@ -34,11 +34,15 @@ fn the_build_sees_a_clean_environment() {
 fn no_file_of_the_report_holds_a_secret() {
     let checkout = jar_checkout("web", &fixture::archive("shaded-service", ""));
     let registry = lab().registry_auth();
-    let secrets = ["canary/forge+token", "canary \"notify\" pass"];
+    // the last one is shorter than what GitLab masks
+    let secrets = ["canary/forge+token", "canary \"notify\" pass", "zq7#x"];
     let job = with_gitlab_registry(gitlab(&checkout, 1), &registry, &registry.repository("no secret"))
         .env("SHIPWAY_IMAGE_BASE", lab().base(17))
         .env("SHIPWAY_FORGE_TOKEN", secrets[0])
         .env("SHIPWAY_MAVEN_PASSWORD", secrets[1])
+        .env("SHIPWAY_REGISTRY_PULL_USERNAME", "puller")
+        .env("SHIPWAY_REGISTRY_PULL_PASSWORD", secrets[2])
+        .env("CI_COMMIT_TITLE", format!("Use {} for [MASKED]", secrets[2]))
         .env("SHIPWAY_LINE", unique("secrets"))
         // The commit's author is foreign text that happens to hold one.
         .env("CI_COMMIT_AUTHOR", format!("Eve {} <eve@example.test>", secrets[0]));
@@ -46,7 +50,8 @@ fn no_file_of_the_report_holds_a_secret() {
     let mut files = Vec::new();
     collect(&checkout.path().join("shipway-report"), &mut files);
     assert!(files.len() >= 6, "{files:?}");
-    for secret in [secrets[0], secrets[1], &registry.password] {
+    assert!(left(&checkout.path(), "report.json").contains("Use (secret) for [MASKED]"));
+    for secret in [secrets[0], secrets[1], secrets[2], &registry.password] {
         assert!(!done.text().contains(secret), "{secret} is in the log");
         for file in &files {
             let content = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();

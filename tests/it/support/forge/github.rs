@@ -99,6 +99,29 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             state.deployments.push(body.clone());
             Ok(Answer::json(201, &body))
         }
+        ("GET", ["deployments"]) => {
+            let number = |value: &str| value.parse::<u32>().is_ok();
+            query(
+                request,
+                &[
+                    ("environment", &|value| !value.is_empty()),
+                    ("sha", &|_| true),
+                    ("ref", &|_| true),
+                    ("task", &|_| true),
+                    ("per_page", &number),
+                    ("page", &number),
+                ],
+            )?;
+            let asked = request.query.iter().find(|(name, _)| name == "environment").map(|(_, value)| json!(value));
+            let fits = |deployment: &&Value| asked.as_ref().is_none_or(|asked| deployment["environment"] == *asked);
+            Ok(Answer::json(200, &state.deployments.iter().rev().filter(fits).cloned().collect()))
+        }
+        ("GET", ["deployments", id, "statuses"]) => {
+            let number = |value: &str| value.parse::<u32>().is_ok();
+            query(request, &[("per_page", &number), ("page", &number)])?;
+            let of = |told: &&Value| told["of"].as_u64() == id.parse().ok();
+            Ok(Answer::json(200, &state.deployment_states.iter().rev().filter(of).cloned().collect()))
+        }
         ("POST", ["deployments", number, "statuses"]) => {
             if !state.deployments.iter().any(|deployment| deployment["id"].as_u64() == number.parse().ok()) {
                 return Err("there is no such deployment".to_string());
@@ -115,7 +138,9 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
                     ("auto_inactive", false, Value::is_boolean),
                 ],
             )?;
-            state.deployment_states.push(body.clone());
+            let mut told = body.clone();
+            told["of"] = json!(number.parse::<u64>().ok());
+            state.deployment_states.push(told);
             Ok(Answer::json(201, &body))
         }
         ("GET", ["pulls", "7"]) => {

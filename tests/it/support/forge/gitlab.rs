@@ -128,7 +128,7 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             )?;
             let environment = state.id();
             body["id"] = json!(state.id());
-            let environment = json!({"id": environment, "name": body["environment"], "external_url": null});
+            let environment = json!({"id": environment, "name": body["environment"], "external_url": null, "state": "available"});
             state.environments.push(environment.clone());
             state.deployments.push(body.clone());
             body["environment"] = environment;
@@ -150,6 +150,13 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             let known = state.environments.iter_mut().find(|environment| environment["id"].as_u64() == number.parse().ok());
             let environment = known.ok_or("there is no such environment")?;
             environment["external_url"] = body["external_url"].clone();
+            Ok(Answer::json(200, environment))
+        }
+        ("POST", ["projects", id, "environments", number, "stop"]) if project(id) => {
+            check(request, &[("force", false, Value::is_boolean)])?;
+            let known = state.environments.iter_mut().find(|environment| environment["id"].as_u64() == number.parse().ok());
+            let environment = known.ok_or("there is no such environment")?;
+            environment["state"] = json!("stopped");
             Ok(Answer::json(200, environment))
         }
         ("GET", ["projects", id, "repository", "commits", sha, "merge_requests"]) if project(id) => {
