@@ -89,7 +89,8 @@ pub fn cut(line: &str, longest: usize) -> String {
     }
     let mut columns = 1;
     let fits = |c: &char| {
-        columns += c.width().unwrap_or(0);
+        // the sign that makes an emoji of the character before it makes it wider, too
+        columns += if *c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(0) };
         columns <= longest
     };
     let mut kept: String = line.chars().take_while(fits).collect();
@@ -191,6 +192,12 @@ mod tests {
             let plain = cleaned.chars().all(|c| c == '\n' || !(c.is_control() || hides(c)));
             prop_assert!(plain);
             prop_assert_eq!(clean(&cleaned), cleaned);
+        }
+
+        #[test]
+        fn no_cut_line_is_wider_than_its_columns(text in "([a-z ]|日|é|e\u{301}|🚀|❤\u{fe0f}|👍🏽|🇨🇭|한){0,30}", longest in 1usize..30) {
+            let short = cut(&text, longest);
+            prop_assert!(short.width() <= longest, "{:?} is {} wide", short, short.width());
         }
 
         #[test]

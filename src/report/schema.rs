@@ -25,7 +25,7 @@ pub fn reference() -> String {
     let mut text = String::from(
         "# report.json\n\n\
         `schema` is 1. Fields are only ever added. Times are RFC 3339 in UTC, durations seconds, sizes bytes. A field that is not known is `null`\n\
-        or an empty list; it is never left out. The same as a JSON schema: [plugin/report.schema.json](../plugin/report.schema.json).\n\n\
+        or an empty list; it is never left out. The same as a JSON schema: `plugin/report.schema.json`.\n\n\
         This page is made by `shipway reference report`.\n\n\
         | field | meaning |\n|---|---|\n",
     );

@@ -31,6 +31,9 @@ mod tests {
     fn columns_are_aligned_by_what_is_seen() {
         let rows = [["größe", "1", "x"], ["日本", "22", ""]].map(|row| row.map(String::from).to_vec());
         assert_eq!(lines(&rows), ["größe  1   x", "日本   22"]);
+        // 🚀 takes two columns, and so does a heart that is an emoji
+        let rows = ["订单-🚀", "order-1", "注文❤\u{fe0f}x"].map(|name| vec![name.to_string(), "ready".to_string()]);
+        assert_eq!(lines(&rows), ["订单-🚀  ready", "order-1  ready", "注文❤\u{fe0f}x  ready"]);
     }
 
     #[test]

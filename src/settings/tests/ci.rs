@@ -323,6 +323,17 @@ fn woodpecker_deployment() {
 }
 
 #[test]
+fn what_a_clock_or_a_person_starts() {
+    for (event, expected) in [("cron", CiEvent::Schedule), ("custom", CiEvent::Manual), ("rollback", CiEvent::Rollback)] {
+        assert_eq!(drone(&[("DRONE_BUILD_EVENT", event), ("DRONE_COMMIT_REF", "refs/heads/main")]).event, expected, "Drone's {event}");
+    }
+    for (event, expected) in [("cron", CiEvent::Schedule), ("manual", CiEvent::Manual)] {
+        let ci = with(WOODPECKER, &[("CI_PIPELINE_EVENT", event)]).ci;
+        assert!(ci.event == expected && ci.on_default_branch(), "Woodpecker's {event}: {:?}", ci.event);
+    }
+}
+
+#[test]
 fn a_plain_shell() {
     let loaded = variables(&[("PATH", "/usr/bin"), ("LANG", "C.UTF-8")]).good();
     assert_eq!((loaded.ci.kind, loaded.ci.event), (CiKind::Shell, CiEvent::Unknown));

@@ -84,3 +84,40 @@ fn nested(value: &Value, known: &dyn Fn(&str) -> String) -> Value {
         plain => plain.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_become_variables_as_the_servers_make_them() {
+        let file = "steps: [{name: publish, image: shipway, settings: {text: a b, number: 8080, flag: true, list: [a, 2, true], none: [], \
+                    map: {a: {b: [1]}}, lists: [[a], b], dashed-and.dotted: x, password: {from_secret: one}, SHOUTED: loud}}]";
+        let secrets = BTreeMap::from([("one", "s3cret".to_owned())]);
+        let variables = |server| steps(file, server).remove(0).environment(&secrets);
+        let same = [
+            ("PLUGIN_TEXT", "a b"),
+            ("PLUGIN_NUMBER", "8080"),
+            ("PLUGIN_FLAG", "true"),
+            ("PLUGIN_LIST", "a,2,true"),
+            ("PLUGIN_NONE", ""),
+            ("PLUGIN_MAP", r#"{"a":{"b":[1]}}"#),
+            ("PLUGIN_LISTS", r#"[["a"],"b"]"#),
+            ("PLUGIN_PASSWORD", "s3cret"),
+            ("PLUGIN_SHOUTED", "loud"),
+        ];
+        for (server, dashed) in [(Server::Drone, "PLUGIN_DASHED-AND.DOTTED"), (Server::Woodpecker, "PLUGIN_DASHED_AND_DOTTED")] {
+            let expected = same.into_iter().chain([(dashed, "x")]).map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(variables(server), expected.collect(), "{dashed}");
+        }
+    }
+
+    #[test]
+    fn a_secret_below_a_setting_is_woodpeckers_alone() {
+        let file = "steps: [{name: publish, image: shipway, settings: {cluster: {token: {from_secret: one}}}}]";
+        let secrets = BTreeMap::from([("one", "s3cret".to_owned())]);
+        let cluster = |server| steps(file, server).remove(0).environment(&secrets)["PLUGIN_CLUSTER"].clone();
+        assert_eq!(cluster(Server::Woodpecker), r#"{"token":"s3cret"}"#);
+        assert_eq!(cluster(Server::Drone), r#"{"token":{"from_secret":"one"}}"#);
+    }
+}
