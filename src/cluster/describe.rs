@@ -27,6 +27,7 @@ impl Cluster {
             deployment,
             service: live.service.as_ref(),
             autoscaler: live.autoscaler.as_ref(),
+            disruption: live.disruption.as_ref(),
         })
     }
 }

@@ -58,6 +58,8 @@ struct Board<'a> {
     pods: BTreeMap<String, Pod>,
     records: BTreeMap<String, Release>,
     stuck: Vec<StuckPod>,
+    /// Whether Deployment and autoscaler were in the list that is coming in: what was deleted while no watch stood is in none.
+    listed: (bool, bool),
 }
 
 impl Cluster {
@@ -73,7 +75,7 @@ impl Cluster {
         streams.push(self.seen(named, Seen::Autoscaler));
         streams.push(self.seen(Config::default().labels(&records::selector(name)), Seen::Record));
         let (pods, records) = (BTreeMap::new(), BTreeMap::new());
-        let mut board = Board { cluster: self, name, live, pods, records, stuck: Vec::new() };
+        let mut board = Board { cluster: self, name, live, pods, records, stuck: Vec::new(), listed: (false, false) };
         let mut tell = Instant::now() + SETTLE;
         loop {
             tokio::select! {
@@ -116,10 +118,18 @@ impl Cluster {
 impl Board<'_> {
     fn see(&mut self, seen: Seen) -> Result<()> {
         match seen {
-            Seen::Deployment(Change::Apply(deployment) | Change::InitApply(deployment)) => self.live.deployment = Some(deployment),
-            Seen::Deployment(Change::Delete(_)) => return Err(self.cluster.nothing(self.name)),
-            Seen::Autoscaler(Change::Apply(autoscaler) | Change::InitApply(autoscaler)) => self.live.autoscaler = Some(autoscaler),
-            Seen::Autoscaler(Change::Delete(_)) => self.live.autoscaler = None,
+            Seen::Deployment(Change::Init) => self.listed.0 = false,
+            Seen::Deployment(Change::Apply(deployment) | Change::InitApply(deployment)) => {
+                (self.live.deployment, self.listed.0) = (Some(deployment), true);
+            }
+            Seen::Deployment(Change::InitDone) if self.listed.0 => {}
+            Seen::Deployment(Change::Delete(_) | Change::InitDone) => return Err(self.cluster.nothing(self.name)),
+            Seen::Autoscaler(Change::Init) => self.listed.1 = false,
+            Seen::Autoscaler(Change::Apply(autoscaler) | Change::InitApply(autoscaler)) => {
+                (self.live.autoscaler, self.listed.1) = (Some(autoscaler), true);
+            }
+            Seen::Autoscaler(Change::InitDone) if self.listed.1 => {}
+            Seen::Autoscaler(Change::Delete(_) | Change::InitDone) => self.live.autoscaler = None,
             Seen::Pod(Change::Init) => self.pods.clear(),
             Seen::Pod(Change::Apply(pod) | Change::InitApply(pod)) => drop(self.pods.insert(pod.name_any(), pod)),
             Seen::Pod(Change::Delete(pod)) => drop(self.pods.remove(&pod.name_any())),
@@ -130,7 +140,7 @@ impl Board<'_> {
                 }
             }
             Seen::Record(Change::Delete(map)) => drop(self.records.remove(&map.name_any())),
-            Seen::Deployment(_) | Seen::Autoscaler(_) | Seen::Pod(_) | Seen::Record(Change::InitDone) => {}
+            Seen::Pod(Change::InitDone) | Seen::Record(Change::InitDone) => {}
         }
         Ok(())
     }

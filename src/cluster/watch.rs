@@ -22,7 +22,7 @@ use kube::{
     },
 };
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{connect::Cluster, lease::Lock, problem, status::selector};
 use crate::domain::{
@@ -82,7 +82,7 @@ impl Cluster {
             listing: BTreeMap::new(),
             listed: BTreeSet::new(),
             there: false,
-            followed: BTreeSet::new(),
+            followed: BTreeMap::new(),
             pods: BTreeMap::new(),
             progress: None,
             warned: BTreeSet::new(),
@@ -131,7 +131,8 @@ struct Watching<'a> {
     listed: BTreeSet<&'static str>,
     /// The Deployment was in the list that is coming in.
     there: bool,
-    followed: BTreeSet<String>,
+    /// Pods whose events are read; the watch of one ends with its guard.
+    followed: BTreeMap<String, DropGuard>,
     /// What was last said of each pod: name, state, ready.
     pods: BTreeMap<String, (String, String, bool)>,
     progress: Option<Progress>,
@@ -303,18 +304,19 @@ impl Watching<'_> {
     /// Events are read of pods in trouble alone, each by a watch on that one pod.
     fn follow(&mut self) {
         let present: BTreeSet<&str> = self.rollout.pods().map(WatchedPod::uid).collect();
-        self.followed.retain(|uid| present.contains(uid.as_str()));
+        self.followed.retain(|uid, _| present.contains(uid.as_str()));
         for (uid, _) in self.rollout.troubled(self.began.elapsed()) {
-            if self.followed.contains(&uid) {
+            if self.followed.contains_key(&uid) {
                 continue;
             }
             if self.followed.len() >= FOLLOWED {
-                self.rollout.follows_only(self.followed.iter().cloned().collect());
+                self.rollout.follows_only(self.followed.keys().cloned().collect());
                 return;
             }
             let config = Config::default().fields(&format!("involvedObject.uid={uid}"));
-            self.streams.push(self.cluster.stream(config, Seen::Event));
-            self.followed.insert(uid);
+            let end = CancellationToken::new();
+            self.streams.push(self.cluster.stream(config, Seen::Event).take_until(end.clone().cancelled_owned()).boxed());
+            self.followed.insert(uid, end.drop_guard());
         }
     }
 }

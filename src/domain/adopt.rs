@@ -3,7 +3,9 @@
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Container, ContainerPort, PodTemplateSpec, Probe, Service, ServiceSpec},
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -15,6 +17,19 @@ use super::{
     workload::Workload,
 };
 
+/// What an autoscaler may aim at.
+const AIMS: [&str; 4] =
+    ["kubernetes.autoscale.cpu", "kubernetes.autoscale.memory", "kubernetes.autoscale.metrics", "kubernetes.autoscale.external"];
+
+/// What is there of an application that is taken over.
+#[derive(Debug, Clone, Copy)]
+pub struct There<'a> {
+    pub deployment: &'a Deployment,
+    pub service: Option<&'a Service>,
+    pub autoscaler: Option<&'a HorizontalPodAutoscaler>,
+    pub disruption: Option<&'a PodDisruptionBudget>,
+}
+
 /// Whether a Deployment was taken over by an earlier publish.
 pub fn is_adopted(live: &Deployment) -> bool {
     live.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::ADOPTED))
@@ -22,21 +37,29 @@ pub fn is_adopted(live: &Deployment) -> bool {
 
 /// Takes out of the objects every default for which the live ones have a value of their own. Left to themselves in a server-side
 /// apply, those values stay with whoever set them. `container` is the application's, as it is called in both.
-pub fn keep(objects: &mut Objects, workload: &Workload, container: &str, live: &Deployment, service: Option<&Service>) {
+pub fn keep(objects: &mut Objects, workload: &Workload, container: &str, there: There<'_>) {
+    let live = there.deployment;
     objects.deployment.metadata.annotations.get_or_insert_default().insert(keys::ADOPTED.to_string(), "true".to_string());
     let (Some(wanted), Some(spec)) = (objects.deployment.spec.as_mut(), live.spec.as_ref()) else { return };
     let kept = Kept { workload, ours: Ours::of(&live.metadata) };
     kept.spec(wanted, spec);
     kept.labels(&mut wanted.template, &spec.template);
-    let there = spec.template.spec.as_ref().and_then(|pod| pod.containers.iter().find(|there| there.name == container));
+    let running = spec.template.spec.as_ref().and_then(|pod| pod.containers.iter().find(|there| there.name == container));
     let grace = spec.template.spec.as_ref().and_then(|pod| pod.termination_grace_period_seconds);
     let mine = wanted.template.spec.as_mut().and_then(|pod| pod.containers.iter_mut().find(|mine| mine.name == container));
-    if let (Some(mine), Some(there)) = (mine, there) {
-        kept.container(mine, there, grace);
+    if let (Some(mine), Some(running)) = (mine, running) {
+        kept.container(mine, running, grace);
     }
-    let port = there.and_then(|there| http_port(there));
-    if let Some(wanted) = objects.service.as_mut() {
-        kept.service(wanted, service, port);
+    let port = running.and_then(http_port);
+    if let Some(wanted) = objects.service.as_mut().filter(|_| kept.generated("", "Service")) {
+        kept.service(wanted, there.service, port);
+    }
+    let autoscaler = objects.autoscaler.as_mut().filter(|_| kept.generated("autoscaling", "HorizontalPodAutoscaler"));
+    if let (Some(wanted), Some(live)) = (autoscaler, there.autoscaler) {
+        kept.autoscaler(wanted, live);
+    }
+    if let (Some(wanted), Some(live)) = (objects.disruption.as_mut(), there.disruption) {
+        kept.disruption(wanted, live);
     }
 }
 
@@ -52,6 +75,11 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
+    /// Whether the object of this kind is made from the settings: one that the user brings counts whole.
+    fn generated(&self, group: &str, kind: &str) -> bool {
+        !self.workload.custom.brings(group, kind, &self.workload.name)
+    }
+
     /// Whether a live value at this path stays: nobody set the key here, and it is not ours alone.
     fn stays(&self, keys: &[&str], there: bool, path: &[&str]) -> bool {
         there && !keys.iter().any(|key| self.workload.given.has(key)) && !self.ours.alone(path)
@@ -160,6 +188,43 @@ impl Kept<'_> {
             spec.selector = None;
         }
         if *spec == ServiceSpec::default() {
+            wanted.spec = None;
+        }
+    }
+
+    /// Bounds and aims as they are there; how fast it acts is in no setting, and stays anyway. The bounds are sent along, since they have to
+    /// come back when a manual scale ends.
+    fn autoscaler(&self, wanted: &mut HorizontalPodAutoscaler, live: &HorizontalPodAutoscaler) {
+        let ours = Ours::of(&live.metadata);
+        let stays = |keys: &[&str], field: &str| !keys.iter().any(|key| self.workload.given.has(key)) && !ours.alone(&[field]);
+        if stays(&["kubernetes.autoscale.min"], "f:minReplicas") {
+            wanted.spec.min_replicas = live.spec.min_replicas;
+        }
+        if stays(&["kubernetes.autoscale.max"], "f:maxReplicas") {
+            wanted.spec.max_replicas = live.spec.max_replicas;
+        }
+        if live.spec.metrics.is_some() && stays(&AIMS, "f:metrics") {
+            wanted.spec.metrics = None;
+        }
+    }
+
+    /// One of the two numbers at most may be set, so that they stay or go together.
+    fn disruption(&self, wanted: &mut PodDisruptionBudget, live: &PodDisruptionBudget) {
+        let Some(spec) = wanted.spec.as_mut() else { return };
+        let ours = Ours::of(&live.metadata);
+        let numbers = ["kubernetes.disruption.max_unavailable", "kubernetes.disruption.min_available"];
+        let own = ours.alone(&["f:maxUnavailable"]) || ours.alone(&["f:minAvailable"]);
+        if !own && !numbers.iter().any(|key| self.workload.given.has(key)) {
+            (spec.max_unavailable, spec.min_available) = (None, None);
+        }
+        if !ours.alone(&["f:selector"]) {
+            spec.selector = None;
+        }
+        let policy = live.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_ref());
+        if policy.is_some() && !ours.alone(&["f:unhealthyPodEvictionPolicy"]) {
+            spec.unhealthy_pod_eviction_policy = None;
+        }
+        if *spec == PodDisruptionBudgetSpec::default() {
             wanted.spec = None;
         }
     }

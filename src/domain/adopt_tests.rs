@@ -8,7 +8,7 @@ use crate::domain::{
         Surroundings, objects,
         tests::{stamp, workload},
     },
-    workload::Given,
+    workload::{Autoscale, Disruption, Given},
 };
 
 fn live(owners: serde_json::Value) -> Deployment {
@@ -42,7 +42,7 @@ fn taken_over(live: &Deployment, given: &[&str], service: Option<&Service>) -> O
         ..Surroundings::default()
     };
     let mut made = objects(&workload, &stamp(1), &around).unwrap();
-    keep(&mut made, &workload, "server", live, service);
+    keep(&mut made, &workload, "server", There { deployment: live, service, autoscaler: None, disruption: None });
     made
 }
 
@@ -99,6 +99,48 @@ fn a_service_that_is_there_keeps_leading_where_it_leads() {
     assert_eq!(taken_over(&live(json!([])), &[], Some(&service)).service.unwrap().spec, None);
     let spec = taken_over(&live(json!([])), &["kubernetes.service.port"], Some(&service)).service.unwrap().spec.unwrap();
     assert!(spec.ports.is_some() && spec.selector.is_none() && spec.type_.is_none());
+}
+
+/// The autoscaler and the budget of a workload that says this much of them, beside those that are there.
+fn scaled(given: &[&str], owners: &serde_json::Value) -> Objects {
+    let workload = Workload {
+        given: Given::Keys(given.iter().map(ToString::to_string).collect()),
+        autoscale: Some(Autoscale { min: 2, max: 10, cpu: Some(70), ..Autoscale::default() }),
+        disruption: Some(Disruption { max_unavailable: Some("1".to_string()), min_available: None }),
+        ..workload()
+    };
+    let queue =
+        json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "30"}}});
+    let autoscaler = json!({"metadata": {"name": "orders", "managedFields": owners}, "spec": {
+        "scaleTargetRef": {"kind": "Deployment", "name": "orders"}, "minReplicas": 3, "maxReplicas": 6, "metrics": [queue]}});
+    let budget = json!({"metadata": {"name": "orders", "managedFields": owners},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "orders", "tier": "web"}}}});
+    let (autoscaler, budget) = (serde_json::from_value(autoscaler).unwrap(), serde_json::from_value(budget).unwrap());
+    let mut made = objects(&workload, &stamp(1), &Surroundings::default()).unwrap();
+    let there = There { deployment: &live(json!([])), service: None, autoscaler: Some(&autoscaler), disruption: Some(&budget) };
+    keep(&mut made, &workload, "server", there);
+    made
+}
+
+#[test]
+fn an_autoscaler_and_a_budget_that_are_there_keep_what_nobody_set() {
+    let made = scaled(&[], &json!([]));
+    let (autoscaler, budget) = (made.autoscaler.unwrap().spec, made.disruption.unwrap().spec.unwrap());
+    assert_eq!((autoscaler.min_replicas, autoscaler.max_replicas, autoscaler.metrics), (Some(3), 6, None));
+    assert_eq!((budget.max_unavailable, budget.min_available, budget.selector), (None, None, None), "two numbers would be refused");
+    assert!(budget.unhealthy_pod_eviction_policy.is_some(), "there was none");
+
+    let given = ["kubernetes.autoscale.min", "kubernetes.autoscale.cpu", "kubernetes.disruption.max_unavailable"];
+    let made = scaled(&given, &json!([]));
+    let (autoscaler, budget) = (made.autoscaler.unwrap().spec, made.disruption.unwrap().spec.unwrap());
+    assert_eq!((autoscaler.min_replicas, autoscaler.max_replicas, autoscaler.metrics.map(|all| all.len())), (Some(2), 6, Some(1)));
+    assert_eq!((budget.max_unavailable, budget.selector), (Some(IntOrString::Int(1)), None));
+
+    let fields = json!({"f:spec": {"f:maxReplicas": {}, "f:metrics": {}, "f:maxUnavailable": {}, "f:selector": {}}});
+    let made = scaled(&[], &json!([{"manager": "shipway", "operation": "Apply", "fieldsV1": fields}]));
+    let (autoscaler, budget) = (made.autoscaler.unwrap().spec, made.disruption.unwrap().spec.unwrap());
+    assert!(autoscaler.max_replicas == 10 && autoscaler.metrics.is_some(), "ours from an earlier publish");
+    assert!(budget.max_unavailable.is_some() && budget.selector.is_some());
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
-        autoscaling::v2::HorizontalPodAutoscaler,
+        autoscaling::v2::{HorizontalPodAutoscaler, MetricIdentifier, MetricSpec, MetricTarget},
         core::v1::{Container, PodSpec, Probe, Service},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -26,6 +27,7 @@ pub struct Running<'a> {
     pub deployment: &'a Deployment,
     pub service: Option<&'a Service>,
     pub autoscaler: Option<&'a HorizontalPodAutoscaler>,
+    pub disruption: Option<&'a PodDisruptionBudget>,
 }
 
 /// Fields of a pod and of a container that the settings say.
@@ -72,7 +74,7 @@ pub fn shipway_yaml(running: &Running<'_>) -> Result<String> {
     }
     root.insert("kubernetes".to_string(), Value::Object(kubernetes(running, &spec, &pod, &container)));
     let text = serde_saphyr::to_string(&root).map_err(|error| Problem::bug(format!("settings cannot be written as YAML: {error}")))?;
-    Ok(format!("{}{}\n", head(&pod, &container), text.trim_end()))
+    Ok(format!("{}{}\n", head(running, &pod, &container), text.trim_end()))
 }
 
 fn ours(running: &Running<'_>) -> bool {
@@ -101,6 +103,7 @@ fn kubernetes(running: &Running<'_>, spec: &DeploymentSpec, pod: &PodSpec, conta
     set("rolling", Some(rolling(spec, pod, container)));
     set("service", Some(service(running.service)));
     set("autoscale", running.autoscaler.map(autoscale));
+    set("disruption", running.disruption.and_then(disruption));
     set("security", (pod.security_context.as_ref().and_then(|context| context.run_as_non_root) != Some(true)).then(|| json!("off")));
     set("service_account", pod.service_account_name.as_ref().filter(|name| *name != "default").map(|name| json!(name)));
     made
@@ -172,6 +175,7 @@ fn service(service: Option<&Service>) -> Value {
     Value::Object(made)
 }
 
+/// Bounds, and what it aims at as far as all of it can be said: aims that nobody sets stay as they are when it is taken over.
 fn autoscale(autoscaler: &HorizontalPodAutoscaler) -> Value {
     let spec = &autoscaler.spec;
     let mut made = Map::from_iter([
@@ -179,14 +183,53 @@ fn autoscale(autoscaler: &HorizontalPodAutoscaler) -> Value {
         ("min".to_string(), json!(spec.min_replicas.unwrap_or(1))),
         ("max".to_string(), json!(spec.max_replicas)),
     ]);
-    for metric in spec.metrics.iter().flatten().filter_map(|metric| metric.resource.as_ref()) {
-        made.extend(metric.target.average_utilization.map(|percent| (metric.name.clone(), json!(percent))));
+    if unsaid(autoscaler).is_empty() {
+        for (part, name, aim) in spec.metrics.iter().flatten().filter_map(said) {
+            match part {
+                "" => drop(made.insert(name, aim)),
+                part => made.entry(part).or_insert_with(|| json!({}))[name] = aim,
+            }
+        }
     }
     Value::Object(made)
 }
 
+/// A metric as settings say it: where among those of the autoscaler, its name and its aim; None where there is more to it.
+fn said(metric: &MetricSpec) -> Option<(&'static str, String, Value)> {
+    let average = |part, identifier: &MetricIdentifier, target: &MetricTarget| {
+        let value = target.average_value.as_ref().filter(|_| identifier.selector.is_none())?;
+        Some((part, identifier.name.clone(), json!(value)))
+    };
+    match (&metric.resource, &metric.pods, &metric.external) {
+        (Some(resource), _, _) if ["cpu", "memory"].contains(&resource.name.as_str()) => {
+            Some(("", resource.name.clone(), json!(resource.target.average_utilization?)))
+        }
+        (_, Some(pods), _) => average("metrics", &pods.metric, &pods.target),
+        (_, _, Some(external)) => average("external", &external.metric, &external.target),
+        _ => None,
+    }
+}
+
+fn disruption(budget: &PodDisruptionBudget) -> Option<Value> {
+    let spec = budget.spec.as_ref()?;
+    let mut made = Map::from_iter([("enabled".to_string(), json!(true))]);
+    let text = |value: &IntOrString| match value {
+        IntOrString::Int(number) => json!(number.to_string()),
+        IntOrString::String(text) => json!(text),
+    };
+    made.extend(spec.max_unavailable.as_ref().map(|most| ("max_unavailable".to_string(), text(most))));
+    made.extend(spec.min_available.as_ref().map(|least| ("min_available".to_string(), text(least))));
+    Some(Value::Object(made))
+}
+
+/// What of an autoscaler no setting says.
+fn unsaid(autoscaler: &HorizontalPodAutoscaler) -> Vec<String> {
+    let metrics = autoscaler.spec.metrics.iter().flatten().enumerate().filter(|(_, metric)| said(metric).is_none());
+    metrics.map(|(at, metric)| format!("autoscaler.spec.metrics[{at}] ({})", metric.type_)).collect()
+}
+
 /// What the file cannot say.
-fn head(pod: &PodSpec, container: &Container) -> String {
+fn head(running: &Running<'_>, pod: &PodSpec, container: &Container) -> String {
     let mut beyond = beyond("spec.template.spec", json!(pod), &POD_FIELDS);
     let own = format!("containers[{}]", container.name);
     beyond.extend(self::beyond(&own, json!(container), &CONTAINER_FIELDS));
@@ -196,6 +239,10 @@ fn head(pod: &PodSpec, container: &Container) -> String {
         from.is_some_and(|from| from.secret_key_ref.as_ref().is_none_or(|key| key.optional == Some(true)))
     };
     beyond.extend(container.env.iter().flatten().filter(other).map(|variable| format!("{own}.env.{}", variable.name)));
+    if let Some(autoscaler) = running.autoscaler {
+        beyond.extend(unsaid(autoscaler));
+        beyond.extend(autoscaler.spec.behavior.as_ref().map(|_| "autoscaler.spec.behavior".to_string()));
+    }
     let list: String = beyond.iter().map(|field| format!("#   {field}\n")).collect();
     match list.is_empty() {
         true => "# Made by shipway init --from-cluster: what runs, as settings.\n".to_string(),
@@ -210,4 +257,37 @@ fn beyond(path: &str, value: Value, known: &[&str]) -> Vec<String> {
     let fields = value.as_object().into_iter().flatten();
     let other = fields.filter(|(field, value)| !known.contains(&field.as_str()) && value.as_array().is_none_or(|list| !list.is_empty()));
     other.map(|(field, _)| format!("{path}.{field}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn autoscaler(metrics: &[Value]) -> HorizontalPodAutoscaler {
+        let reference = json!({"kind": "Deployment", "name": "web"});
+        let spec = json!({"scaleTargetRef": reference, "minReplicas": 2, "maxReplicas": 5, "metrics": metrics});
+        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn an_autoscaler_and_a_budget_are_said_whole_or_named() {
+        let metric =
+            |kind: &str, field: &str, metric: Value, target: Value| json!({"type": kind, field: {"metric": metric, "target": target}});
+        let average = |value: &str| json!({"type": "AverageValue", "averageValue": value});
+        let all = [
+            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}),
+            metric("Pods", "pods", json!({"name": "requests"}), average("100")),
+            metric("External", "external", json!({"name": "queue"}), average("30")),
+            metric("External", "external", json!({"name": "picked", "selector": {}}), average("30")),
+            json!({"type": "Resource", "resource": {"name": "memory", "target": average("500Mi")}}),
+        ];
+        let expected = json!({"enabled": true, "min": 2, "max": 5, "cpu": 70, "metrics": {"requests": "100"}, "external": {"queue": "30"}});
+        assert_eq!(autoscale(&autoscaler(&all[..3])), expected);
+        let bounds = json!({"enabled": true, "min": 2, "max": 5});
+        assert_eq!(autoscale(&autoscaler(&all)), bounds, "half of the aims would be others");
+        assert_eq!(unsaid(&autoscaler(&all)), ["autoscaler.spec.metrics[3] (External)", "autoscaler.spec.metrics[4] (Resource)"]);
+        let budget: PodDisruptionBudget =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"maxUnavailable": "25%", "selector": {}}})).unwrap();
+        assert_eq!(disruption(&budget), Some(json!({"enabled": true, "max_unavailable": "25%"})));
+    }
 }

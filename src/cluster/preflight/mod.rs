@@ -27,7 +27,7 @@ use super::{
     problem,
 };
 use crate::domain::{
-    adopt::{self, is_adopted},
+    adopt::{self, There, is_adopted},
     containers,
     event::Events,
     manifests::{self, MANAGER, Objects, Stamp, Surroundings, keys, label_value},
@@ -163,7 +163,8 @@ impl Cluster {
             && !workload.custom.brings("apps", "Deployment", &workload.name)
         {
             let container = around.container.as_deref().unwrap_or(containers::NAME);
-            adopt::keep(&mut objects, workload, container, deployment, live.service.as_ref());
+            let (service, autoscaler, disruption) = (live.service.as_ref(), live.autoscaler.as_ref(), live.disruption.as_ref());
+            adopt::keep(&mut objects, workload, container, There { deployment, service, autoscaler, disruption });
         }
         if live.deployment.is_none() {
             first_replicas(&mut objects);

@@ -118,16 +118,18 @@ fn lanes(report: &Report, span: &Span) -> Vec<Lane> {
         });
         moments.entry(&pod.name).and_modify(|of_pod| of_pod.push(pod));
     }
-    let mut lanes: Vec<Lane> = names.iter().filter_map(|name| lane(moments.get(name)?, span)).collect();
+    let mut lanes: Vec<Lane> = names.iter().filter_map(|name| lane(moments.get(name)?, span, report.rollback_at)).collect();
     lanes.sort_by_key(|lane| lane.old);
     lanes
 }
 
-fn lane(moments: &[&PodMoment], over: &Span) -> Option<Lane> {
+fn lane(moments: &[&PodMoment], over: &Span, turn: Option<f64>) -> Option<Lane> {
     let (first, last) = (moments.first()?, moments.last()?);
     let whole = over.end - over.start;
     let mut segments = Vec::new();
-    if first.old && first.at > over.start {
+    // Ready at first sight after the rollback began: a pod of the revision that is put back, which was never told of before.
+    let before = first.old || (first.ready && turn.is_some_and(|turn| first.at >= turn));
+    if before && first.at > over.start {
         // A pod of the revision before is told of when it changes; until then it was there, and took requests.
         let (x, width) = span(0.0, (first.at - over.start) / whole);
         segments.push(Segment { look: "ready", x, width, label: format!("ready for {}", seconds(first.at - over.start)) });
@@ -144,10 +146,33 @@ fn lane(moments: &[&PodMoment], over: &Span) -> Option<Lane> {
     let look_now = Look::of(&last.state, last.ready);
     let ready = moments.iter().find(|moment| moment.ready && look_now == Look::Ready);
     let state = match ready {
-        Some(_) if first.old => "ready".to_string(),
+        Some(_) if before => "ready".to_string(),
         Some(moment) => format!("ready after {}", seconds(moment.at - over.start)),
         None => foreign::line(&last.state, 60),
     };
     // A rollback makes old pods of new ones: what counts is what it was at first.
     Some(Lane { name: foreign::line(&last.name, 80), old: first.old, state, look: look_now.class(), segments })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(at: f64, state: &str, ready: bool, old: bool) -> PodMoment {
+        PodMoment { name: "web-1".to_string(), at, state: state.to_string(), ready, old }
+    }
+
+    #[test]
+    fn a_pod_that_was_ready_all_along_did_not_get_ready_in_the_rollback() {
+        let over = Span { start: 0.0, end: 20.0 };
+        let drawn = |first: &PodMoment, turn| {
+            let lane = lane(&[first], &over, turn).unwrap();
+            (lane.state, lane.segments.len())
+        };
+        let kept = moment(12.0, "ready", true, false);
+        assert_eq!(drawn(&kept, Some(10.0)), ("ready".to_string(), 2), "from the beginning, and on");
+        assert_eq!(drawn(&kept, None), ("ready after 12.0 s".to_string(), 1));
+        let made = [moment(11.0, "creating", false, false), moment(14.0, "ready", true, false)];
+        assert_eq!(lane(&[&made[0], &made[1]], &over, Some(10.0)).unwrap().state, "ready after 14.0 s", "one that had to be made again");
+    }
 }

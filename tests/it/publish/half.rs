@@ -156,6 +156,22 @@ async fn a_killed_release_whose_image_somebody_changed_is_not_good() {
     assert_eq!(outcomes(&ground).await[1], (2, Outcome::Interrupted));
 }
 
+#[tokio::test]
+async fn a_lock_that_was_taken_though_nobody_said_so_is_not_waited_for() {
+    let ground = Ground::pretended("half lock").await;
+    let taken = AtomicBool::new(false);
+    let api = Api::with(&ground.namespace.kubeconfig, move |seen| {
+        match changes(seen, "POST", "/leases") && !taken.swap(true, Ordering::SeqCst) {
+            true => Act::Swallow(Arc::new(|| {})),
+            false => Act::Pass,
+        }
+    });
+    let publish =
+        Publish { lock_wait: Duration::from_secs(3), lock_ttl: Duration::from_secs(60), ..ground.publish_of(ground.workload("1"), 1) };
+    through(&api, &ground, &publish).await.unwrap();
+    assert_eq!(outcomes(&ground).await, [(1, Outcome::Succeeded)]);
+}
+
 /// Cut at this request beyond the preflight, and away for a while; gives how many requests there were beyond it.
 async fn with_a_restart_at(request: usize, ground: &Ground, publish: &Publish) -> usize {
     let (api, count) = (Arc::new(Api::before(&ground.namespace.kubeconfig)), Arc::new(AtomicUsize::new(0)));

@@ -1,20 +1,24 @@
 //! Looking on: logs of all pods, and a status that keeps itself fresh.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use shipway::{
-    cluster::{LogLine, LogQuery, Scaling},
+    cluster::{self, LogLine, LogQuery, Scaling, Target},
     domain::status::Status,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::ground::{Ground, NAME};
+use crate::support::api::{Act, Api};
 
 fn query(revision: Option<u64>) -> LogQuery {
     LogQuery { name: NAME.to_string(), revision, since: None }
@@ -104,4 +108,56 @@ async fn a_watched_status_is_told_by_changes_and_asks_for_nothing() {
     };
     tokio::join!(watching, acting);
     assert_eq!(seen.lock().unwrap()[0].revision, Some(1));
+}
+
+#[tokio::test]
+async fn an_application_that_is_deleted_while_no_watch_stands_is_gone() {
+    let ground = Ground::pretended("status gap").await;
+    ground.publish_tag("1", 1).await.unwrap();
+    let (api, forgotten) = (Api::before(&ground.namespace.kubeconfig), Arc::new(AtomicBool::new(false)));
+    let expired =
+        json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}});
+    let gap = forgotten.clone();
+    api.rule(move |seen| match seen.is_watch() && seen.path.ends_with("/deployments") && gap.load(Ordering::SeqCst) {
+        true => Act::Answer(200, Vec::new(), format!("{expired}\n")),
+        false => Act::Pass,
+    });
+    let target = Target { kubeconfig: vec![api.kubeconfig.clone()], ..Target::default() };
+    let cluster = cluster::connect(&target, &ground.namespace.name).await.unwrap();
+    let (seen, never) = (AtomicBool::new(false), CancellationToken::new());
+    let mut tell = |_: &Status| seen.store(true, Ordering::SeqCst);
+    let watching = tokio::time::timeout(Duration::from_secs(60), cluster.watch_status(NAME, &never, &mut tell));
+    let acting = async {
+        until("the first status", || seen.load(Ordering::SeqCst)).await;
+        forgotten.store(true, Ordering::SeqCst);
+        api.down(true);
+        ground.api::<Deployment>().await.delete(NAME, &DeleteParams::default()).await.unwrap();
+        while ground.api::<Deployment>().await.get_opt(NAME).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        api.down(false);
+    };
+    let (ended, ()) = tokio::join!(watching, acting);
+    assert_eq!(ended.unwrap().unwrap_err().code.slug(), "not-published");
+}
+
+#[tokio::test]
+async fn the_events_of_a_pod_are_read_no_longer_than_it_is_there() {
+    let ground = Ground::new("events end");
+    let mut workload = ground.workload("never-ready");
+    workload.replicas = Some(1);
+    let api = Api::before(&ground.namespace.kubeconfig);
+    let target = Target { kubeconfig: vec![api.kubeconfig.clone()], ..Target::default() };
+    let cluster = cluster::connect(&target, &ground.namespace.name).await.unwrap();
+    let (publish, cancel) = (ground.publish_of(workload, 1), CancellationToken::new());
+    let first = || api.seen().into_iter().find(|seen| seen.is_watch() && seen.path.ends_with("/events"));
+    let acting = async {
+        until("the watch of the pod's events", || first().is_some_and(|seen| seen.open)).await;
+        let pods = ground.api::<Pod>().await;
+        pods.delete(&ground.pod_names().await[0], &DeleteParams::default().grace_period(0)).await.unwrap();
+        until("the end of that watch", || first().is_some_and(|seen| !seen.open)).await;
+        cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(cluster.publish(&publish, &ground.events, &cancel), acting);
+    assert_eq!(ended.unwrap_err().code.slug(), "cancelled");
 }

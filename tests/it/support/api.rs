@@ -29,6 +29,8 @@ pub struct Seen {
     /// Bytes of the bodies, request and answer.
     pub bytes: usize,
     pub authorization: Option<String>,
+    /// Neither answered to the end nor given up by who asked.
+    pub open: bool,
 }
 
 impl Seen {
@@ -160,6 +162,9 @@ impl Api {
     }
 }
 
+/// Both directions of a connection.
+type Ends<'a> = (&'a mut BufReader<OwnedReadHalf>, &'a mut OwnedWriteHalf);
+
 struct Head {
     first: String,
     headers: Vec<(String, String)>,
@@ -200,7 +205,10 @@ impl Shared {
                 let head = Head::read(&mut reader).await?;
                 let mut body = vec![0; head.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0)];
                 reader.read_exact(&mut body).await.ok()?;
-                self.serve(head, body, &mut writer).await?;
+                let (request, index) = self.note(&head, &body);
+                let served = self.serve(head, body, (request, index), (&mut reader, &mut writer)).await;
+                self.seen.lock().unwrap()[index].open = false;
+                served?;
             }
         };
         tokio::select! {
@@ -222,6 +230,7 @@ impl Shared {
             change: 0,
             bytes: body.len(),
             authorization,
+            open: true,
         };
         let mut seen = self.seen.lock().unwrap();
         if request.changes() {
@@ -231,8 +240,7 @@ impl Shared {
         (request, seen.len() - 1)
     }
 
-    async fn serve(&self, head: Head, body: Vec<u8>, writer: &mut OwnedWriteHalf) -> Option<()> {
-        let (request, index) = self.note(&head, &body);
+    async fn serve(&self, head: Head, body: Vec<u8>, (request, index): (Seen, usize), (reader, writer): Ends<'_>) -> Option<()> {
         let rule = self.rule.lock().unwrap().clone();
         let act = rule(&request);
         match &act {
@@ -276,7 +284,11 @@ impl Shared {
         }
         writer.write_all(format!("{text}\r\n").as_bytes()).await.ok()?;
         loop {
-            let chunk = tokio::time::timeout_at(deadline.into(), answer.chunk().map(Result::ok)).await.ok()??;
+            let chunk = tokio::select! {
+                chunk = tokio::time::timeout_at(deadline.into(), answer.chunk().map(Result::ok)) => chunk.ok()??,
+                // nobody sends a second request before the answer to the first: they hung up
+                _ = reader.fill_buf() => return None,
+            };
             let Some(chunk) = chunk else { break };
             self.seen.lock().unwrap()[index].bytes += chunk.len();
             writer.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await.ok()?;
