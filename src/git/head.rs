@@ -21,7 +21,10 @@ pub(super) async fn head(dir: &Path, env: &[(String, String)]) -> Result<Option<
     // A checkout's own configuration must not make reading it start a program.
     config.set("log.showSignature", "false");
     let format = format!("--format={MARK}%x1f%H%x1f%ct%x1f%an%x1f%D");
-    let answer = git(dir, &["log", "-1", "--no-color", "--decorate=full", &format], &config, &env).await;
+    let log = ["log", "-1", "--no-color", "--decorate=full", &format];
+    let plain = Config::default();
+    // Side by side: each call takes some milliseconds, and every run waits for them.
+    let (answer, remote) = tokio::join!(git(dir, &log, &config, &env), git(dir, &["config", "--get", "remote.origin.url"], &plain, &env));
     let answer = match answer {
         // Without git a folder that is no checkout is still nothing but that.
         Err(problem) if problem.code == Code::ProgramMissing && !lies_in_checkout(dir) => return Ok(None),
@@ -31,7 +34,7 @@ pub(super) async fn head(dir: &Path, env: &[(String, String)]) -> Result<Option<
         return no_commit(dir, &answer.lines);
     };
     let mut commit = parse(line).ok_or_else(|| Problem::bug(format!("git log answered {line:?}")))?;
-    let remote = git(dir, &["config", "--get", "remote.origin.url"], &Config::default(), &env).await?;
+    let remote = remote?;
     commit.remote = remote.lines.first().filter(|_| remote.code == 0).map(|url| without_userinfo(url));
     Ok(Some(commit))
 }
