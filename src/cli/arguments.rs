@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::asked::{App, History, RulesAction};
 use crate::{
     settings::{self, CiKind},
     steps,
@@ -137,10 +138,18 @@ pub(super) enum Command {
     /// The recorded releases: who, what, when, how it ended.
     ///
     /// The numbers are what `rollback --to` takes; kubernetes.history says how many are kept.
-    History {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
+    ///
+    /// With --all it is the ledger that answers (ledger.url): all changes of all applications, or of those that the filters let through.
+    History(History),
+    /// What the company knows of its applications, in the ledger (ledger.url).
+    App {
+        #[command(subcommand)]
+        action: App,
+    },
+    /// The company's rules, in the ledger (ledger.url).
+    Rules {
+        #[command(subcommand)]
+        action: RulesAction,
     },
     /// What all pods say, previous lives of their containers too, in the order of time.
     Logs {
@@ -347,7 +356,7 @@ pub(super) enum Document {
     ReportSchema,
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
         _ => Err("write it as KEY=VALUE, such as kubernetes.replicas=3".to_string()),
@@ -398,6 +407,7 @@ impl Arguments {
             file: overrides.file.clone(),
             dir: overrides.directory.clone().unwrap_or_else(|| PathBuf::from(".")),
             environment,
+            company: Vec::new(),
         }
     }
 }

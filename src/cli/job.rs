@@ -15,7 +15,7 @@ use crate::{
     plan::{Plan, Publish},
     report::{self, Attachments, Header, Intent, SettingRecord},
     settings::Input,
-    steps::{self, Job, Teller},
+    steps::{self, Job, Keeper, Teller},
 };
 
 /// Does a job to its end and gives the exit code; whatever happens, the report is written and the summary is printed.
@@ -24,7 +24,7 @@ pub(super) async fn run(job: Job, input: Input) -> u8 {
         Ok(begun) => begun,
         Err(problem) => return print::problem(&problem),
     };
-    let mut ending = Ending { dir: session.report_dir(), attachments: Attachments::default(), teller: None };
+    let mut ending = Ending { dir: session.report_dir(), attachments: Attachments::default(), teller: None, keeper: None };
     let result = match refused {
         Some(problem) => Err(problem),
         // each of these futures is large, and without a box stands on the stack as often as it is passed on
@@ -58,6 +58,7 @@ struct Ending {
     dir: PathBuf,
     attachments: Attachments,
     teller: Option<Arc<Teller>>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 async fn execute(job: Job, session: &mut Session, ending: &mut Ending) -> Result<()> {
@@ -70,6 +71,7 @@ async fn execute(job: Job, session: &mut Session, ending: &mut Ending) -> Result
     let events = teller.listening();
     ending.teller = Some(teller);
     let run = session.run(plan, events)?;
+    ending.keeper = Some(run.keeper.clone());
     let result = Box::pin(steps::execute(job, &run)).await;
     ending.attachments.clone_from(&run.attachments());
     if job == Job::Dockerfile
@@ -87,6 +89,9 @@ async fn finish(session: &Session, problem: Option<Problem>, ending: &Ending) ->
     };
     if let Some(teller) = &ending.teller {
         teller.finish(&report).await;
+    }
+    if let Some(keeper) = &ending.keeper {
+        keeper.result(&report).await;
     }
     let written = report::write_all(&report, &ending.dir, &ending.attachments, &session.redactor);
     if let Err(unwritten) = &written {

@@ -1,6 +1,8 @@
 //! The command line: one file per command; each parses, calls and prints.
 
+mod app;
 mod arguments;
+mod asked;
 mod check;
 mod config;
 mod doctor;
@@ -12,6 +14,7 @@ mod job;
 mod logs;
 mod plan;
 mod print;
+mod rules;
 mod session;
 mod status;
 mod unstick;
@@ -74,7 +77,10 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::Doctor { json }) => doctor::run(input, json).await,
         Some(Command::Plan) => plan::run(input).await,
         Some(Command::Status { json, watch }) => status::run(input, json, watch).await,
-        Some(Command::History { json }) => history::run(input, json).await,
+        Some(Command::History(asked)) if asked.all => history::all(input, &asked).await,
+        Some(Command::History(asked)) => history::run(input, asked.json).await,
+        Some(Command::Rules { action }) => rules::run(input, action).await,
+        Some(Command::App { action }) => app::run(input, action).await,
         Some(Command::Logs { .. }) => logs::run(input).await,
         Some(Command::Unstick { .. }) => unstick::run(input).await,
         Some(Command::Config { action }) => config::run(action, input).await,

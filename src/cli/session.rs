@@ -21,7 +21,7 @@ use crate::{
     plan::{Facts, Plan},
     report::{self, Attachments, Log, Recorder},
     settings::{self, Auto, Input, Loaded, Refused},
-    steps::{self, Run},
+    steps::{self, Keeper, Run},
 };
 
 /// The settings and where the run's words go.
@@ -122,9 +122,10 @@ impl Session {
             () = self.cancel.cancelled() => return Err(steps::cancelled("checkout")),
         };
         if facts.cloned {
-            let input = Input { dir: facts.dir.clone(), ..self.input.clone() };
-            self.loaded = settings::load(&input).map_err(Problem::from)?;
+            self.input.dir.clone_from(&facts.dir);
+            self.loaded = settings::load(&self.input).map_err(Problem::from)?;
         }
+        self.with_company(&facts).await?;
         if let Err(why) = steps::find_origin(&mut self.loaded, publish).await {
             self.events.note(why);
         }
@@ -142,10 +143,30 @@ impl Session {
         Plan::that_does_nothing(self.loaded.clone(), facts)
     }
 
+    /// Loads the settings anew, with those that the ledger has for this application and for all.
+    async fn with_company(&mut self, facts: &Facts) -> Result<()> {
+        match steps::company(&self.loaded, facts).await {
+            Ok(company) if company.is_empty() => Ok(()),
+            Ok(company) => {
+                self.input.company = company;
+                self.loaded = settings::load(&self.input).map_err(Problem::from)?;
+                self.loaded.warnings.clear();
+                Ok(())
+            }
+            Err(problem) if self.loaded.settings.ledger.required => Err(problem),
+            Err(problem) => {
+                let text = format!("what the company has set for this application is not used: {}", problem.message);
+                self.events.warning(text, "set ledger.required where a run must not go on without it");
+                Ok(())
+            }
+        }
+    }
+
     /// The run of a plan; what happens in it goes to `events`.
     pub(super) fn run(&self, plan: Plan, events: Events) -> Result<Run> {
         Ok(Run {
             registry: steps::registry_client(&plan, &self.events)?,
+            keeper: Keeper::new(&plan, &self.loaded, &self.events)?,
             plan,
             events,
             recorder: self.recorder.clone(),
@@ -154,6 +175,7 @@ impl Session {
             attachments: Mutex::new(Attachments::default()),
             look: Mutex::default(),
             cluster: OnceCell::new(),
+            rules: OnceCell::new(),
         })
     }
 }

@@ -151,6 +151,17 @@ pub fn render(workload: &Workload) -> Result<String> {
     Ok(documents.iter().map(|document| format!("---\n{document}")).collect())
 }
 
+/// The objects of a workload as JSON, for rules.
+pub fn objects(workload: &Workload) -> Result<Vec<Value>> {
+    let mut objects = manifests::objects(workload, &Stamp::default(), &Surroundings::default())?;
+    first_replicas(&mut objects);
+    let json = |object: serde_json::Result<Value>| object.map_err(|error| Problem::bug(error.to_string()));
+    let mut values = vec![json(serde_json::to_value(&objects.deployment))?];
+    values.extend(objects.autoscaler.as_ref().map(serde_json::to_value).map(json).transpose()?);
+    values.extend(objects.others.iter().cloned());
+    Ok(values)
+}
+
 pub(super) fn made<K: Applied>(object: &K, change: Change, live_yaml: Option<String>, dry_run_yaml: Option<String>) -> Result<ObjectDiff> {
     Ok(ObjectDiff { kind: <K as k8s_openapi::Resource>::KIND.to_string(), name: object.name_any(), change, live_yaml, dry_run_yaml })
 }

@@ -35,7 +35,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::domain::{rollout::Budgets, secret::Secret, workload::Workload};
 
 pub use connect::{Cluster, connect};
-pub use diff::{ObjectDiff, render};
+pub use diff::{ObjectDiff, objects, render};
 pub use fence::Fence;
 pub use lease::Lock;
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};

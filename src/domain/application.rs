@@ -43,6 +43,8 @@ pub struct ImageFacts {
     pub user: Option<String>,
     /// What the image is built for, as `linux/amd64` or `linux/arm64/v8`; empty: not known.
     pub platforms: Vec<String>,
+    /// The name of its base, where the image says it.
+    pub base: Option<String>,
 }
 
 impl Application {

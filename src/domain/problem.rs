@@ -186,6 +186,12 @@ codes! {
     QueueDenied "queue-denied" Auth "the message broker of queue.url refused the credentials, the virtual host or the exchange" "correct queue.url, or give its user the right that the message names";
     QueueOutboxFull "queue-outbox-full" User "too many events wait for the message broker already" "bring the broker of queue.url back, or empty the folder of queue.outbox";
     NotifyFailed "notify-failed" Transient "the message of notify.url was not taken" "check notify.url and notify.secret; see the answer";
+    LedgerUnreachable "ledger-unreachable" Transient "the ledger did not answer" "check ledger.url and the database; retry the job";
+    LedgerDenied "ledger-denied" Auth "the ledger may not be used" "check user, password and rights of ledger.url";
+    LedgerNewer "ledger-newer" Usage "a later version of Shipway has changed the ledger's tables" "use that version of Shipway";
+    LedgerFailed "ledger-failed" Transient "the ledger answered with an error" "see the database's own message; retry the job";
+    RuleDenied "rule-denied" Auth "a rule of the company does not permit this" "change what the message names, or ask who keeps the rules";
+    RulesInvalid "rules-invalid" Auth "the company's rules cannot be read" "correct them: until then nothing is permitted";
     DiskFull "disk-full" Transient "there is no space left on the disk" "make room on the runner, and retry the job";
     IoFailed "io-failed" Transient "a file could not be read or written" "see the path and the operating system's message";
     Cancelled "cancelled" Cancelled "the job was cancelled" "nothing: start it again when wanted";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Image;
+use super::{Image, wrap::BASE_NAME};
 use crate::{
     domain::{
         application::ImageFacts,
@@ -22,7 +22,8 @@ impl Image {
             Some(Content::Bytes(bytes)) => of_config(bytes),
             _ => ImageFacts::default(),
         };
-        of_index(facts, &image)
+        let manifest = self.manifests.first().and_then(|manifest| serde_json::from_slice(&manifest.bytes).ok()).unwrap_or_default();
+        of_index(ImageFacts { base: base_of(&manifest), ..facts }, &image)
     }
 }
 
@@ -40,7 +41,13 @@ pub async fn facts_of(reference: &ImageReference, manifest: &Manifest, client: &
     let document: Value = serde_json::from_slice(&manifest.bytes).map_err(|_| invalid())?;
     let config = &document["config"];
     let (digest, size) = config["digest"].as_str().zip(config["size"].as_u64()).ok_or_else(invalid)?;
-    Ok(of_index(of_config(&client.blob(reference, &digest.parse()?, size).await?), &index))
+    let facts = of_config(&client.blob(reference, &digest.parse()?, size).await?);
+    Ok(of_index(ImageFacts { base: base_of(&document), ..facts }, &index))
+}
+
+/// What a manifest says of its base.
+fn base_of(manifest: &Value) -> Option<String> {
+    manifest["annotations"][BASE_NAME].as_str().map(str::to_string)
 }
 
 fn config_digest(manifest: &[u8]) -> Option<String> {
@@ -58,7 +65,13 @@ fn of_config(bytes: &[u8]) -> ImageFacts {
     };
     let user = config["User"].as_str().filter(|user| !user.is_empty());
     let platforms = platform(&document).into_iter().collect();
-    ImageFacts { java_version: variable("JAVA_VERSION"), java_home: variable("JAVA_HOME"), user: user.map(str::to_string), platforms }
+    ImageFacts {
+        java_version: variable("JAVA_VERSION"),
+        java_home: variable("JAVA_HOME"),
+        user: user.map(str::to_string),
+        platforms,
+        base: None,
+    }
 }
 
 /// The platforms of an index are those of its images; attestations have none.

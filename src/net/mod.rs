@@ -14,6 +14,7 @@ pub use client::{Client, proxy_for};
 pub use failure::{Cause, Failure};
 pub use guard::{is_local_host, is_loopback, leads_inside, same_origin};
 pub use request::{ByteStream, Request, Response, Source, WHOLE_BODY, display_url};
+pub use roots::store as root_store;
 pub use serve::{Answer, Server};
 
 use crate::domain::secret::Secret;

@@ -19,6 +19,15 @@ const BUNDLES: [&str; 5] = [
 
 /// All roots of these options. No system bundle at all is no error: then only the CAs that settings name are trusted.
 pub fn load(options: &Options) -> Result<Vec<Certificate>> {
+    // A certificate that rustls cannot read would make the whole client fail: old bundles hold some.
+    let mut roots: Vec<Certificate> = system(options)?.certs.iter().filter_map(usable).collect();
+    for path in &options.ca {
+        roots.extend(read_ca(path)?);
+    }
+    Ok(roots)
+}
+
+fn system(options: &Options) -> Result<rustls_native_certs::CertificateResult> {
     let bundle = options.roots_file.clone().or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
     let system = rustls_native_certs::load_certs_from_paths(bundle.as_deref(), options.roots_dir.as_deref());
     if let Some(path) = &options.roots_file
@@ -28,12 +37,18 @@ pub fn load(options: &Options) -> Result<Vec<Certificate>> {
         return Err(Problem::new(Code::FileUnreadable, format!("the CA bundle {} cannot be used: {why}", path.display()))
             .hint("correct SSL_CERT_FILE, or unset it"));
     }
-    // A certificate that rustls cannot read would make the whole client fail: old bundles hold some.
-    let mut roots: Vec<Certificate> = system.certs.iter().filter_map(usable).collect();
+    Ok(system)
+}
+
+/// The same roots for what is no HTTP.
+pub fn store(options: &Options) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(system(options)?.certs);
     for path in &options.ca {
-        roots.extend(read_ca(path)?);
+        read_ca(path)?;
+        store.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(Some(path), None).certs);
     }
-    Ok(roots)
+    Ok(store)
 }
 
 /// A client certificate with its key.

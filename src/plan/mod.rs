@@ -75,6 +75,14 @@ pub struct Plan {
     pub sources: Vec<Sourced>,
 }
 
+/// The application's name, as the plan will have it.
+pub fn app_name(loaded: &Loaded, facts: &Facts) -> Result<String> {
+    match &loaded.settings.app {
+        Some(app) => Ok(app.clone()),
+        None => names::app(&loaded.ci, facts).map(|(app, _)| app),
+    }
+}
+
 impl Plan {
     pub fn new(loaded: Loaded, facts: Facts) -> Result<Plan> {
         let Loaded { settings, ci, host, sources, .. } = loaded;

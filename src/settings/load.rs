@@ -37,14 +37,14 @@ pub fn load_or_rest(input: &Input) -> Result<Loaded, Refused> {
     variables::read(Prefix::Shipway, variables, &mut named, &mut mistakes, &mut warnings);
     variables::read(Prefix::Plugin, variables, &mut named, &mut mistakes, &mut warnings);
     flags(&input.args, &mut named, &mut mistakes);
-    let mut said = file.top.clone();
+    let mut said = company(&input.company, &named, &file, variables, &mut mistakes);
+    said.extend(file.top.clone());
     said.extend(section(&file, &named, variables, &mut mistakes));
     said.extend(named);
     let mut ci = ci::detect(variables);
     let mut entries = ci::entries(&ci, variables, &said, &mut mistakes);
     entries.extend(said);
     relations::check(&entries, &mut mistakes);
-    relations::without_effect(&entries, &mut warnings);
     let sources = result::sources(&mut entries);
     let loaded = result::settings(&entries).map(|settings| {
         let host = Host::read(variables);
@@ -125,6 +125,28 @@ fn find(key: &str) -> Option<&'static Shape> {
         };
     }
     Some(shape)
+}
+
+/// What the company says: an application's entry over that of all, in each the environment's section over the rest. A section that is
+/// not there is no mistake: the repository's own file says which environments there are.
+fn company(
+    texts: &[(String, String)],
+    named: &Entries,
+    file: &File,
+    variables: &[(String, String)],
+    mistakes: &mut Vec<Mistake>,
+) -> Entries {
+    let path = ["environment".to_string()];
+    let from_ci = ci::environment(variables);
+    let environment = [named, &file.top, &from_ci].into_iter().find_map(|entries| entries.get(&path[..])).map(|entry| plain(&entry.value));
+    let mut said = Entries::new();
+    for (name, text) in texts {
+        let company = file::parse(name, text, mistakes);
+        said.extend(company.top.clone());
+        let section = environment.as_deref().and_then(|environment| company.section(environment).ok().flatten());
+        said.extend(section.map(|section| section.entries.clone()).unwrap_or_default());
+    }
+    said
 }
 
 /// The entries of the section that applies.

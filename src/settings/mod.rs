@@ -56,6 +56,13 @@ pub struct Input {
     pub dir: PathBuf,
     /// See [`environment`].
     pub environment: Vec<(String, String)>,
+    /// What the company has set, the weakest first: where it stands ([`company_name`]), and its text in the shape of `shipway.yaml`.
+    pub company: Vec<(String, String)>,
+}
+
+/// How sources name what the ledger has of an application.
+pub fn company_name(app: &str) -> String {
+    format!("ledger: {app}")
 }
 
 /// All that the environment, the file and the flags say. Holds secrets: no `Debug`.

@@ -92,6 +92,10 @@ impl Reader<'_> {
             };
             return Some(Wrong::new(what, why));
         }
+        if leaf.outside && self.file && !matches!(node.raw, Raw::Null) {
+            let what = format!("{} cannot be set in a file of the repository", leaf.key());
+            return Some(Wrong::new(what, format!("who keeps the rules sets SHIPWAY_{} at the runner or the group", leaf.variable())));
+        }
         let Raw::Text(text) = &node.raw else { return None };
         let secret = match leaf.secrecy {
             Secrecy::Open => false,

@@ -23,12 +23,6 @@ pub fn check(entries: &Entries, mistakes: &mut Vec<Mistake>) {
     relations.notify();
 }
 
-/// Keys that are set and that nothing in this version reads: said, since their owner waits for what they would do.
-pub fn without_effect(entries: &Entries, warnings: &mut Vec<Mistake>) {
-    let mut relations = Relations { entries, mistakes: warnings };
-    relations.wrong(&["ledger.url"], "ledger.url has no effect in this version".to_string(), "do by hand what it was to do, or remove it");
-}
-
 struct Relations<'a> {
     entries: &'a Entries,
     mistakes: &'a mut Vec<Mistake>,

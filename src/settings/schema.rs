@@ -88,6 +88,10 @@ fn describe(object: &mut Map<String, Value>, path: &[String]) {
         object.clear();
         object.insert("not".into(), json!({}));
     }
+    if object.contains_key("x-outside") {
+        object.clear();
+        object.insert("not".into(), json!({}));
+    }
     object.insert("description".into(), description.into());
 }
 

@@ -35,6 +35,8 @@ pub struct Leaf {
     pub default_words: Option<String>,
     /// Not permitted under `environments`.
     pub baked: bool,
+    /// Not permitted in a repository's file, nor in what the ledger has of an application.
+    pub outside: bool,
 }
 
 /// Forms of values.
@@ -124,7 +126,10 @@ pub fn schema_of<T: JsonSchema>() -> Value {
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            object.remove("required");
+            // the list of the schema, not a key of that name
+            if object.get("required").is_some_and(Value::is_array) {
+                object.remove("required");
+            }
             if object
                 .get("default")
                 .is_some_and(|default| default.is_null() || *default == Value::Array(vec![]) || *default == Value::Object(Map::new()))
@@ -200,6 +205,7 @@ fn leaf(schema: &Value, path: Vec<String>) -> Leaf {
         default: schema.get("default").cloned(),
         default_words: text(schema, "x-default"),
         baked: schema.get("x-baked").is_some(),
+        outside: schema.get("x-outside").is_some(),
     }
 }
 

@@ -16,11 +16,10 @@ pub enum Source {
         file: String,
         section: String,
     },
+    /// The file; or the ledger's entry of the application, by its name.
     File {
         file: String,
     },
-    /// The company's metadata of the application.
-    Metadata,
     /// One of the CI's own variables, or of docker's and Kubernetes'.
     Ci(String),
     /// Found in the repository or on the machine: where.
@@ -35,7 +34,6 @@ impl fmt::Display for Source {
             Source::Plugin(name) | Source::Variable(name) | Source::Ci(name) => f.write_str(name),
             Source::Section { file, section } => write!(f, "{file} environments.{section}"),
             Source::File { file } => f.write_str(file),
-            Source::Metadata => f.write_str("application metadata"),
             Source::Detected(place) => f.write_str(place),
             Source::Default => f.write_str("default"),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     access::connect,
     hold::in_turn,
+    rules,
     run::{Done, Run},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) async fn restart(run: &Run) -> Result<()> {
     let plan = &run.plan;
     let cluster = cluster_for(plan, "restart").await?;
     run.watched_step(Step::Restart, async {
+        run.keeper.intent(plan, "restart").await?;
         let errand = errand(plan, plan.settings.kubernetes.rolling.timeout);
         let force = plan.settings.kubernetes.force_conflicts;
         let released = in_turn(run, &cluster, async |cluster| cluster.restart(&errand, force, &run.events, &run.cancel).await).await?;
@@ -64,6 +66,8 @@ pub(super) async fn scale(run: &Run) -> Result<()> {
     }
     let cluster = cluster_for(plan, "scale").await?;
     run.watched_step(Step::Scale, async {
+        rules::scale(run, settings.scale.to).await?;
+        run.keeper.intent(plan, "scale").await?;
         let errand = errand(plan, settings.kubernetes.rolling.timeout);
         let scaling = cluster::Scaling { errand, to: settings.scale.to, replicas: settings.kubernetes.replicas };
         let scaled = in_turn(run, &cluster, async |cluster| cluster.scale(&scaling, &run.events, &run.cancel).await).await?;
@@ -87,6 +91,7 @@ pub(super) async fn remove(run: &Run) -> Result<()> {
     let plan = &run.plan;
     let cluster = cluster_for(plan, "remove").await?;
     run.watched_step(Step::Remove, async {
+        run.keeper.intent(plan, "remove").await?;
         let errand = errand(plan, plan.settings.rollback.timeout);
         let removal = cluster::Removal { errand, namespace: plan.settings.remove.namespace };
         let removed = in_turn(run, &cluster, async |cluster| cluster.remove(&removal, &run.events, &run.cancel).await).await?;

@@ -13,6 +13,7 @@ mod errand;
 mod hold;
 mod image;
 mod init;
+mod ledger;
 mod logs;
 mod origin;
 mod preview;
@@ -20,6 +21,7 @@ mod publish;
 mod pushed;
 mod rebase;
 mod rollback;
+mod rules;
 mod run;
 mod tell;
 
@@ -31,10 +33,12 @@ pub use self::{
     errand::cluster_for,
     hold::{Guarded, center, guard, keep, serve, wanted},
     init::{Draft, Scene, Wishes, drafts, look, settings_file, write, write_settings},
+    ledger::{Keeper, RULES, company, ledger},
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},
     pushed::{config_files, place, pushing, write_config},
+    rules::parse as parse_rules,
     run::{Done, Run, cancelled},
     tell::Teller,
 };

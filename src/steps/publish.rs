@@ -8,6 +8,7 @@ use super::{
     config, custom,
     hold::in_turn,
     image::Published,
+    rules,
     run::{Done, Run},
 };
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 /// after build and push. The API server is not asked.
 pub(super) async fn foresee(run: &Run) -> Result<()> {
     if run.plan.publish == Publish::Cluster && !run.plan.is_library() {
+        run.keeper.foresee().await?;
+        rules::foresee(run).await?;
         run.cluster().await?;
     }
     if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {
@@ -41,7 +44,10 @@ pub(super) async fn run(run: &Run, image: &Published) -> Result<()> {
     run.attach(|attachments| attachments.manifests = Some(manifests));
     run.watched_step(Step::Publish, async {
         match &run.plan.publish {
-            Publish::Cluster => Box::pin(to_cluster(run, workload)).await,
+            Publish::Cluster => {
+                rules::publish(run, image, &workload).await?;
+                Box::pin(to_cluster(run, workload)).await
+            }
             Publish::Render { missing } => {
                 let file = run.plan.report_dir.join("manifests.yaml");
                 run.recorder.record(|draft| draft.not_done(not_published(missing, &file)));
@@ -78,6 +84,7 @@ async fn to_cluster(run: &Run, workload: Workload) -> Result<Done<()>> {
     let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
     let cluster = run.cluster().await?;
     let request = request(plan, workload);
+    run.keeper.intent(plan, "publish").await?;
     let released = in_turn(run, cluster, async |cluster| Box::pin(cluster.publish(&request, &run.events, &run.cancel)).await).await?;
     let summary = format!("{name} in {namespace} is up: revision {}, {} pods", released.revision, released.replicas);
     run.released(&namespace, &name, &released);

@@ -15,6 +15,7 @@ pub(super) async fn run(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "rollback").await?;
     run.watched_step(Step::Rollback, async {
         let settings = &plan.settings.rollback;
+        run.keeper.intent(plan, "rollback").await?;
         let request = cluster::Rollback { errand: errand(plan, settings.timeout), to: settings.to };
         let released = in_turn(run, &cluster, async |cluster| cluster.rollback(&request, &run.events, &run.cancel).await).await?;
         let restored =

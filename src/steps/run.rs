@@ -2,18 +2,19 @@
 
 use std::{
     future::Future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::access::connect;
+use super::{access::connect, ledger::Keeper};
 use crate::{
     cluster::{self, Cluster},
     domain::{
         event::{Event, Events},
+        policy::Rules,
         problem::{Code, Problem, Result},
         redact::Redactor,
         step::{Step, StepState},
@@ -40,6 +41,10 @@ pub struct Run {
     pub look: Mutex<Option<registry::Look>>,
     /// The connection, made once: a kubeconfig is read and its credential plugin is asked only when it has to be.
     pub cluster: OnceCell<Cluster>,
+    /// Writes changes into the ledger.
+    pub keeper: Arc<Keeper>,
+    /// The company's rules, read once.
+    pub rules: OnceCell<Vec<Rules>>,
 }
 
 /// What a step made, and what it says of itself.

@@ -12,6 +12,7 @@ mod hold;
 mod house;
 mod image;
 mod lab;
+mod ledger;
 mod maven;
 mod package;
 mod process;

@@ -1,5 +1,6 @@
 //! What the commands answer: a plan, a status, what a check found. Plain data in, text out.
 
+mod changes;
 mod check;
 mod diff;
 mod doctor;
@@ -13,6 +14,7 @@ mod stuck;
 pub(in crate::report) mod table;
 
 pub use self::{
+    changes::{apps, apps_csv, changes, changes_csv, imported, rules_count},
     check::check,
     diff::{ObjectDiff, diffs},
     doctor::doctor,

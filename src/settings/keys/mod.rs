@@ -81,6 +81,8 @@ pub struct Settings {
     pub queue: Queue,
     /// The record of all publishes.
     pub ledger: Ledger,
+    /// The company's rules.
+    pub rules: RuleSettings,
     /// Where reports go.
     pub report: Report,
     /// The job log.

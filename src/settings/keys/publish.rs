@@ -183,9 +183,35 @@ pub struct Queue {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
-    /// sqlite:FILE or postgres://….
+    /// sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
     #[schemars(extend("x-secret" = "credentials"))]
     pub url: Option<Secret>,
+    /// PEM file of the certificate authority of the PostgreSQL server.
+    #[schemars(extend("x-kind" = "file"))]
+    pub ca: Option<PathBuf>,
+    /// Change nothing on the cluster when the ledger cannot be written; without it the record is kept in ledger.outbox, and sent later.
+    #[schemars(extend("default" = false))]
+    pub required: bool,
+    /// How long the ledger is waited for.
+    #[serde(deserialize_with = "kinds::duration")]
+    #[schemars(with = "DurationText", extend("default" = "20s"))]
+    pub timeout: Duration,
+    /// Folder of records that the ledger has not yet; keep it between jobs (a CI's cache), and the next run sends them.
+    #[schemars(extend("x-default" = "ledger/ in report.dir"))]
+    pub outbox: Option<PathBuf>,
+    /// Days after which the ledger forgets what has ended.
+    #[schemars(range(min = 1, max = 36500), extend("x-default" = "nothing is forgotten"))]
+    pub keep_days: Option<u32>,
+}
+
+/// The company's rules.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSettings {
+    /// YAML file of rules that a publish has to keep, beside those of /etc/shipway/rules.yaml and of the ledger; a variable or a flag, never
+    /// the repository's file.
+    #[schemars(extend("x-outside" = true, "x-kind" = "file"))]
+    pub file: Option<PathBuf>,
 }
 
 /// Where reports go.

@@ -73,7 +73,7 @@ fn mistakes_have_line_column_and_fix() {
         ("replicas: 2\n", "shipway.yaml:1:1: replicas is not a setting (did you mean kubernetes.replicas?)"),
         (
             "xyzzy: 2\n",
-            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rebase, rollback, scale, remove, unstick, logs, lock, forge, notify, center, queue, ledger, report, log, help)",
+            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rebase, rollback, scale, remove, unstick, logs, lock, forge, notify, center, queue, ledger, rules, report, log, help)",
         ),
         (
             "image:\n  port: 70000\n",
@@ -237,15 +237,4 @@ fn check_looks_at_every_section_once() {
     assert_eq!(found, ["1:kubernetes.autoscale.max", "3:image.port", "5:nme"]);
     assert!(check("app: fine\n", "shipway.yaml").is_empty());
     assert!(check(&"# long\n".repeat(100_000), "shipway.yaml")[0].what.contains("larger than 256 KiB"));
-}
-
-#[test]
-fn what_this_version_does_not_do_is_said() {
-    let warnings = |text| file(text).good().warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(
-        warnings("kubernetes: {replicas: 1}\nledger: {url: 'sqlite:runs.db'}\n"),
-        ["shipway.yaml:2:15: ledger.url has no effect in this version",]
-    );
-    assert_eq!(warnings("center: {url: 'zookeeper://zk.test:2181'}\n"), [""; 0]);
-    assert_eq!(warnings("center: {url: kubernetes}\n"), [""; 0]);
 }

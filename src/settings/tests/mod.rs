@@ -28,7 +28,7 @@ impl Case<'_> {
         if !self.file.is_empty() {
             std::fs::write(dir.path().join("shipway.yaml"), self.file).unwrap();
         }
-        load(&Input { args: vars(self.flags), file: None, dir: dir.path().into(), environment: vars(self.variables) })
+        load(&Input { args: vars(self.flags), file: None, dir: dir.path().into(), environment: vars(self.variables), company: Vec::new() })
     }
 
     fn good(&self) -> Loaded {

@@ -1,7 +1,7 @@
 //! A RabbitMQ of its own, from Debian's package, on free ports of the loopback and in a folder of its own.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -9,11 +9,14 @@ use std::{
 };
 
 use lapin::{
-    Channel, Connection, ConnectionProperties, ExchangeKind,
-    options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
+    message::Delivery,
+    options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 use serde_json::Value;
+
+use super::steady_port;
 
 /// Erlang's machine starts slowly on a machine that does other things, too.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -38,8 +41,7 @@ impl Broker {
 
     /// One that is away.
     pub fn stopped() -> Broker {
-        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
-        let ports = [0, 1, 2].map(|at: usize| held[at].local_addr().unwrap().port());
+        let ports = [(); 3].map(|()| steady_port());
         Broker { folder: tempfile::tempdir().unwrap(), ports, child: None, open: None }
     }
 
@@ -113,12 +115,37 @@ impl Broker {
         channel.queue_bind(queue.into(), exchange.into(), all, QueueBindOptions::default(), FieldTable::default()).await.unwrap();
     }
 
+    /// A durable queue.
+    pub async fn declare(&mut self, queue: &str) {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel().await.queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
+    }
+
+    /// Puts a message into a queue, to be answered into another one, under this id.
+    pub async fn send(&mut self, queue: &str, body: &[u8], reply: Option<(&str, &str)>) {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let properties = match reply {
+            Some((to, id)) => properties.with_reply_to(to.into()).with_correlation_id(id.into()),
+            None => properties,
+        };
+        let channel = self.channel().await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let sent = channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, properties).await.unwrap();
+        assert!(sent.await.unwrap().is_ack());
+    }
+
     /// Everything that has come to a queue: routing key and body.
     pub async fn take(&mut self, queue: &str) -> Vec<(String, Value)> {
+        let taken = self.take_whole(queue).await;
+        taken.into_iter().map(|message| (message.routing_key.to_string(), serde_json::from_slice(&message.data).unwrap())).collect()
+    }
+
+    /// Everything that has come to a queue, whatever it is.
+    pub async fn take_whole(&mut self, queue: &str) -> Vec<Delivery> {
         let channel = self.channel().await;
         let mut taken = Vec::new();
         while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
-            taken.push((message.routing_key.to_string(), serde_json::from_slice(&message.data).unwrap()));
+            taken.push(message.delivery);
         }
         taken
     }

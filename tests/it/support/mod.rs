@@ -18,6 +18,7 @@ pub mod lab;
 pub mod others;
 pub mod own_lab;
 pub mod pipeline;
+pub mod postgres;
 pub mod registry;
 pub mod shipway;
 pub mod sink;
@@ -41,6 +42,14 @@ pub fn unique(test: &str) -> String {
 /// A port on loopback that nobody listens on.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A port for a server that is started late, or ended and started again: below those that the kernel gives to connections, one of which could
+/// take it meanwhile (be it that of a client to itself).
+pub fn steady_port() -> u16 {
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let random = || 10_000 + (std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 22_000) as u16;
+    std::iter::repeat_with(random).find(free).unwrap()
 }
 
 /// Runs a future to its end; for tests that are not async by themselves.
