@@ -1,6 +1,6 @@
 # Thin: each target calls a script that says what it does. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt bench soak soak-lead docs release image lab-up lab-down lab-status
+.PHONY: help demo demo-down test lint fmt bench soak soak-lead soak-worker docs release image lab-up lab-down lab-status
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+): *[a-z-]* *## /\1\t/p' Makefile | expand -t 14
@@ -30,6 +30,9 @@ soak:            ## a thousand random interleavings of publish, rollback, scale 
 
 soak-lead:       ## five hundred random faults among replicas that stand for one lead (LEAD_ROUNDS, LEAD_SEED)
 	@cargo test --locked --test it hold::soak::never_two_at_once -- --ignored --nocapture
+
+soak-worker:     ## a thousand builds by message, while workers and broker are killed twenty times
+	@cargo test --locked --test it worker::faults::a_thousand_are_done_exactly_once -- --ignored --nocapture
 
 docs:            ## write the generated reference (settings, problems, schema) anew
 	@tests/gate/docs.sh

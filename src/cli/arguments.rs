@@ -220,6 +220,10 @@ pub(super) enum Command {
         #[arg(last = true, required_unless_present = "http", value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Build what messages ask for (queue.url), each build in a process of its own, until SIGTERM.
+    ///
+    /// Any number of workers share a queue and a ledger (ledger.url), which has each result once; worker.repositories says what may be built.
+    Worker,
     /// Look for mistakes without the network: in shipway.yaml, in the Dockerfile, manifests and patches that it names, in the pom, in
     /// steps of Drone's and Woodpecker's pipelines and in the variables; each with file, line and column.
     ///

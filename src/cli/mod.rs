@@ -18,6 +18,7 @@ mod rules;
 mod session;
 mod status;
 mod unstick;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -87,6 +88,7 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::Lock { name, shared, command, .. }) => hold::run(Kind::Lock, &name, shared, command, input).await,
         Some(Command::Lead { name, http: Some(address), .. }) => hold::serve(&name, &address, input).await,
         Some(Command::Lead { name, command, .. }) => hold::run(Kind::Lead, &name, false, command, input).await,
+        Some(Command::Worker) => worker::run(input).await,
         Some(Command::Run) => return job::run(Job::Run, input).await,
         Some(Command::Build) => return job::run(Job::Build, input).await,
         Some(Command::Dockerfile) => return job::run(Job::Dockerfile, input).await,

@@ -19,6 +19,7 @@ use crate::{
         redact::Redactor,
     },
     plan::{Facts, Plan},
+    process,
     report::{self, Attachments, Log, Recorder},
     settings::{self, Auto, Input, Loaded, Refused},
     steps::{self, Keeper, Run},
@@ -76,6 +77,10 @@ impl Session {
         let failed = |error: std::io::Error| Problem::bug(format!("cannot listen to signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        // a worker that was killed cannot end its builds
+        if self.loaded.host.worker.is_some_and(|worker| !process::end_with(worker)) {
+            self.cancel.cancel();
+        }
         let cancel = self.cancel.clone();
         tokio::spawn(async move {
             tokio::select! {

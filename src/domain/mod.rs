@@ -16,6 +16,7 @@ pub mod finding;
 pub mod image_source;
 pub mod java;
 pub mod manifests;
+pub mod order;
 pub mod policy;
 pub mod preflight;
 pub mod problem;

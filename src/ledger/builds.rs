@@ -91,9 +91,9 @@ impl Ledger {
         })
     }
 
-    /// Gives a claim up without a result, at the end of a worker, say: the next who asks gets it at once.
+    /// Gives a claim up without a result, at the end of a worker, say: the next who asks gets it at once, and it does not count.
     pub async fn give_up(&self, key: &str, holder: &str) -> Result<()> {
-        let sql = "UPDATE builds SET alive = 0 WHERE key = $1 AND holder = $2 AND ended IS NULL";
+        let sql = "UPDATE builds SET alive = 0, attempt = attempt - 1 WHERE key = $1 AND holder = $2 AND ended IS NULL";
         self.batch(vec![statement(sql, [key.into(), holder.into()])]).await.map(drop)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::process::Child;
 
 use super::{
-    Command, exit_code, find_program, start_problem,
+    Command, exit_code, find_program, start_problem, tell,
     tree::{self, Marker, Tree},
 };
 use crate::domain::problem::{Code, Problem, Result};
@@ -41,9 +41,7 @@ impl Attached {
 
     /// Passes a signal on; one that has ended already takes no harm.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            let _ = kill_process(pid, signal);
-        }
+        tell(&self.child, signal);
     }
 
     /// Ends it with all its descendants: SIGTERM, then SIGKILL after `grace`. They are gone when this comes back.

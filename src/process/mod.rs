@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, kill_process};
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, process::Child};
 
 pub use attached::{Attached, end_marked};
@@ -28,7 +29,7 @@ pub use lines::MAX_LINE;
 pub use log_file::LogFile;
 pub use lookup::find_program;
 pub(crate) use lookup::is_executable;
-pub use peer::Peer;
+pub use peer::{OURSELVES, Peer};
 pub use rustix::process::Signal;
 pub use signals::Signals;
 pub use tree::Marker;
@@ -65,19 +66,37 @@ pub struct Ended {
 /// Runs a child to its end; `line` sees each line of stdout and stderr (lossy UTF-8, cut at 16 KiB). Dropping the future kills the
 /// whole process tree, and so does the child's own end: what it left behind does not outlive the call.
 pub async fn run(command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<Ended> {
-    let started = Instant::now();
     let timeout = command.timeout;
-    let mut output = Output::open(command.log.as_ref(), line)?;
-    let (mut child, mut pipe, tree) = start(&command)?;
     let limit = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };
+    run_until(command, line, limit, Duration::ZERO).await
+}
+
+/// As [`run`], until `stop` instead of the command's own limit. Then the child alone is told to end, and has `grace` for that before its whole
+/// tree is ended.
+pub async fn run_until(
+    command: Command,
+    line: &mut (dyn FnMut(&str) + Send),
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) -> Result<Ended> {
+    let started = Instant::now();
+    let mut output = Output::open(command.log.as_ref(), line)?;
+    let (mut child, mut pipe, tree) = start(&command)?;
     let status = tokio::select! {
         status = watch(&mut child, &mut pipe, &mut output) => Some(status?),
-        () = limit => None,
+        () = stop => None,
+    };
+    let status = match status {
+        None if !grace.is_zero() => {
+            tell(&child, Signal::TERM);
+            tokio::time::timeout(grace, watch(&mut child, &mut pipe, &mut output)).await.ok().transpose()?
+        }
+        status => status,
     };
     let timed_out = status.is_none();
     if !timed_out {
@@ -151,6 +170,20 @@ async fn end(mut tree: Tree) -> Option<Tree> {
     })
     .await
     .ok()
+}
+
+/// One that has ended already takes no harm.
+fn tell(child: &Child, signal: Signal) {
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Has this process told to end (SIGTERM) when `parent` ends, which started it. False: that is gone already.
+pub fn end_with(parent: u32) -> bool {
+    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    let is_there = rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
+    asked.is_ok() && is_there
 }
 
 fn exit_code(status: ExitStatus) -> i32 {

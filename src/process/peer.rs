@@ -2,17 +2,17 @@
 
 use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout},
 };
 
-use super::exit_code;
+use super::{exit_code, tell};
 use crate::domain::problem::{Problem, Result};
 
 /// The program that runs, whatever became of its file.
-const OURSELVES: &str = "/proc/self/exe";
+pub const OURSELVES: &str = "/proc/self/exe";
 
 /// The other process; it is killed when this is dropped.
 pub struct Peer {
@@ -46,9 +46,7 @@ impl Peer {
     }
 
     pub fn terminate(&self) {
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        tell(&self.child, Signal::TERM);
     }
 
     /// Closes its input and waits for its end; None: it took longer, and was killed.

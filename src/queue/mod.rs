@@ -1,6 +1,7 @@
 //! The message broker (AMQP 0-9-1, as RabbitMQ speaks it): messages go to a topic exchange, and each counts as sent only when the broker
 //! has confirmed it. What it did not take waits on disk, in the [`Outbox`].
 
+mod intake;
 mod outbox;
 
 use std::{fs, future::Future, path::PathBuf, time::Duration};
@@ -14,7 +15,10 @@ use lapin::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use outbox::{Outbox, Waiting};
+pub use self::{
+    intake::{Answers, Intake, Reply, Task},
+    outbox::{Outbox, Waiting},
+};
 
 use crate::domain::{
     problem::{Code, Problem, Result},
@@ -62,16 +66,8 @@ impl Line {
     /// # Errors
     /// `queue-unreachable` when the broker does not answer, `queue-denied` when it refuses credentials, virtual host or exchange.
     pub async fn connect(place: &Place) -> Result<Line> {
-        let tls = match &place.ca {
-            Some(path) => Some(fs::read_to_string(path).map_err(|error| Problem::io("read", path, &error))?),
-            None => None,
-        };
-        let tls = OwnedTLSConfig { cert_chain: tls, ..OwnedTLSConfig::default() };
-        let properties = ConnectionProperties::default().with_connection_name("shipway".into());
-        let connecting = async { Connection::connect_with_config(place.url.expose(), properties, tls, default_runtime()?).await };
-        let connection = asked("connect", connecting).await?;
-        let channel = asked("open a channel", connection.create_channel()).await?;
-        asked("confirm", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let connection = connection(place).await?;
+        let channel = confirming(&connection).await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declared = channel.exchange_declare(place.exchange.as_str().into(), ExchangeKind::Topic, options, FieldTable::default());
         asked("declare the exchange of queue.exchange", declared).await?;
@@ -104,6 +100,24 @@ impl Line {
             tracing::debug!(%problem, "the broker did not say goodbye");
         }
     }
+}
+
+async fn connection(place: &Place) -> Result<Connection> {
+    let tls = match &place.ca {
+        Some(path) => Some(fs::read_to_string(path).map_err(|error| Problem::io("read", path, &error))?),
+        None => None,
+    };
+    let tls = OwnedTLSConfig { cert_chain: tls, ..OwnedTLSConfig::default() };
+    let properties = ConnectionProperties::default().with_connection_name("shipway".into());
+    let connecting = async { Connection::connect_with_config(place.url.expose(), properties, tls, default_runtime()?).await };
+    asked("connect", connecting).await
+}
+
+/// A channel on which the broker confirms what it has.
+async fn confirming(connection: &Connection) -> Result<Channel> {
+    let channel = asked("open a channel", connection.create_channel()).await?;
+    asked("confirm", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }
 
 /// An answer of the broker, within its time.

@@ -3,6 +3,7 @@
 //! A [`Recorder`] gathers what happens into a [`Report`]; a [`Log`] tells it to the owner while it happens. Both are fed by the same
 //! events (see [`events`]). [`write_all`] leaves the files of `report.dir`. Everything but that writer is pure.
 
+pub mod answer;
 pub mod card;
 pub mod cloud_event;
 pub mod comment;

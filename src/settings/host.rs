@@ -41,6 +41,8 @@ pub struct Host {
     pub user: Option<String>,
     /// This process was started by another of ours, to keep a claim for it.
     pub keeper: bool,
+    /// The worker that started this process for a build.
+    pub worker: Option<u32>,
     /// `SHIPWAY_OUT_IMAGE` of an earlier job.
     pub earlier_image: Option<String>,
     environment: Vec<(String, String)>,
@@ -67,6 +69,9 @@ pub enum Colours {
 
 /// Set in the environment of a process that keeps a claim for another of ours.
 pub const KEEPER: &str = "_SHIPWAY_KEEPER";
+
+/// Names the worker, by its process, that started this one for a build.
+pub const WORKER: &str = "_SHIPWAY_WORKER";
 
 /// Variables that Maven and git always see, when they are set.
 const ALWAYS: &[&str] = &[
@@ -126,6 +131,22 @@ const ENGINES_START: &[&str] =
 /// Families of such variables.
 const ALWAYS_STARTS: &[&str] = &["LC_", "JAVA_HOME_"];
 
+/// What leads a worker's builds to their cluster, registries and caches, beside the families above.
+const OF_A_WORKER: &[&str] =
+    &["HOSTNAME", "KUBECONFIG", "DOCKER_AUTH_CONFIG", "XDG_CACHE_HOME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
+
+/// Settings of a worker that are not those of its builds, by their beginning: the message or the worker itself says them.
+const NOT_OF_A_BUILD: &[&str] = &[
+    "SHIPWAY_APP",
+    "SHIPWAY_COMMAND",
+    "SHIPWAY_ENVIRONMENT",
+    "SHIPWAY_LOG_",
+    "SHIPWAY_OUT_",
+    "SHIPWAY_REPORT_DIR",
+    "SHIPWAY_SOURCE_",
+    "SHIPWAY_WORKER_",
+];
+
 /// Variables of registry, cluster, forge and CI that hold credentials or lead to them: never for the code that is built.
 const CREDENTIALS: &[&str] = &[
     "KUBECONFIG",
@@ -167,6 +188,19 @@ pub fn is_secret(name: &str, value: &str) -> bool {
     names_a_secret(name) && value.len() >= 8 && !value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+fn is_proxy(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    upper.ends_with("_PROXY") && ALWAYS.contains(&upper.as_str())
+}
+
+fn is_of_builds(name: &str) -> bool {
+    ALWAYS.contains(&name) || is_proxy(name) || ALWAYS_STARTS.iter().any(|start| name.starts_with(start))
+}
+
+fn is_of_engines(name: &str) -> bool {
+    ENGINES.contains(&name) || is_proxy(name) || ENGINES_START.iter().any(|start| name.starts_with(start))
+}
+
 impl Host {
     /// Gathers what the environment says; looks at files only to see whether they are there.
     pub fn read(environment: &[(String, String)]) -> Host {
@@ -195,6 +229,7 @@ impl Host {
             hostname: look.text("HOSTNAME").or_else(kernel_hostname),
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
             keeper: look.text(KEEPER).is_some(),
+            worker: look.text(WORKER).and_then(|id| id.parse().ok()),
             earlier_image: look.text("SHIPWAY_OUT_IMAGE"),
             environment: environment.to_vec(),
             home,
@@ -209,22 +244,21 @@ impl Host {
     /// The whole environment of an image engine's program: what leads it to its daemon, its storage and its registries. The build itself
     /// sees nothing of it.
     pub fn engine_env(&self) -> Vec<(String, String)> {
-        let seen = |name: &str| {
-            let proxy = name.to_uppercase().ends_with("_PROXY") && ALWAYS.contains(&name.to_uppercase().as_str());
-            ENGINES.contains(&name) || proxy || ENGINES_START.iter().any(|start| name.starts_with(start))
-        };
+        self.environment.iter().filter(|(name, _)| is_of_engines(name)).cloned().collect()
+    }
+
+    /// The environment of a worker's builds: our own settings, and what leads to the machine's programs, caches and daemons, to cluster and
+    /// registries; nothing of a CI.
+    pub fn worker_env(&self) -> Vec<(String, String)> {
+        let ours = |name: &str| name.starts_with("SHIPWAY_") && !NOT_OF_A_BUILD.iter().any(|start| name.starts_with(start));
+        let seen = |name: &str| ours(name) || OF_A_WORKER.contains(&name) || is_of_engines(name) || (name != "CI" && is_of_builds(name));
         self.environment.iter().filter(|(name, _)| seen(name)).cloned().collect()
     }
 
     /// The whole environment of Maven and git: what they need of the machine, and the variables that `build.env` names; never a
     /// credential of registry, cluster or forge.
     pub fn maven_env(&self, names: &[String]) -> Vec<(String, String)> {
-        let always = |name: &str| {
-            let upper = name.to_uppercase();
-            let proxy = upper.ends_with("_PROXY") && ALWAYS.contains(&upper.as_str());
-            ALWAYS.contains(&name) || proxy || ALWAYS_STARTS.iter().any(|start| name.starts_with(start))
-        };
-        let seen = |name: &str| (always(name) || names.iter().any(|wanted| wanted == name)) && !is_credential(name);
+        let seen = |name: &str| (is_of_builds(name) || names.iter().any(|wanted| wanted == name)) && !is_credential(name);
         self.environment.iter().filter(|(name, _)| seen(name)).cloned().collect()
     }
 

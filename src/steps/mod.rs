@@ -24,6 +24,7 @@ mod rollback;
 mod rules;
 mod run;
 mod tell;
+mod worker;
 
 pub use self::{
     access::{connect, registry_client},
@@ -41,6 +42,7 @@ pub use self::{
     rules::parse as parse_rules,
     run::{Done, Run, cancelled},
     tell::Teller,
+    worker::work,
 };
 use crate::domain::problem::Result;
 

@@ -24,4 +24,5 @@ mod report;
 mod run;
 mod support;
 mod tutorial;
+mod worker;
 mod zookeeper;

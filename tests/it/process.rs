@@ -11,7 +11,7 @@ use shipway::{
         problem::Code,
         redact::Redactor,
     },
-    process::{Command, Custom, Ended, LogFile, run, run_custom},
+    process::{Command, Custom, Ended, LogFile, run, run_custom, run_until},
 };
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -57,6 +57,28 @@ const FAMILY: &str = "setsid sh -c 'trap \"\" TERM; echo $$ >stubborn; while :; 
 
 fn family(dir: &Path) -> [u32; 3] {
     ["stubborn", "orphan", "child"].map(|name| pid(&dir.join(name)))
+}
+
+#[test]
+fn who_is_told_to_end_may_say_its_last_words_for_a_while() {
+    let stop = async |dir: &Path| {
+        while !dir.join("begun").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    for (text, grace, expected) in [
+        ("trap 'echo last; exit 5' TERM; touch begun; while :; do sleep 0.05; done", 60, (5, false)),
+        ("trap '' TERM; touch begun; while :; do sleep 0.05; done", 1, (137, true)),
+        ("touch begun; sleep 300", 0, (143, true)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lines = Vec::new();
+        let mut line = |line: &str| lines.push(line.to_string());
+        let work = run_until(script(dir.path(), text), &mut line, stop(dir.path()), Duration::from_secs(grace));
+        let ended = runtime().block_on(work).unwrap();
+        assert_eq!((ended.code, ended.timed_out), expected, "{text}");
+        assert_eq!(lines.is_empty(), ended.code != 5, "{text}: {lines:?}");
+    }
 }
 
 #[test]

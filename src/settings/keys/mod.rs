@@ -7,11 +7,12 @@
 mod artifact;
 mod kubernetes;
 mod publish;
+mod worker;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::{artifact::*, kubernetes::*, publish::*};
+pub use self::{artifact::*, kubernetes::*, publish::*, worker::*};
 use super::kinds::{Auto, Url};
 
 /// All settings of a run, resolved: fixed defaults are filled in, what depends on the repository is None until the plan knows it.
@@ -83,6 +84,8 @@ pub struct Settings {
     pub ledger: Ledger,
     /// The company's rules.
     pub rules: RuleSettings,
+    /// For the command worker: builds that are asked for by message.
+    pub worker: WorkerSettings,
     /// Where reports go.
     pub report: Report,
     /// The job log.

@@ -38,6 +38,16 @@ fn maven_sees_what_it_needs_and_nothing_else() {
 }
 
 #[test]
+fn a_workers_build_has_its_settings_and_nothing_of_a_ci() {
+    let kept = ["PATH", "http_proxy", "DOCKER_HOST", "KUBECONFIG", "SHIPWAY_REGISTRY_PASSWORD", "SHIPWAY_LEDGER_URL"];
+    let gone = ["CI", "GITLAB_CI", "CI_COMMIT_SHA", "DRONE", "PLUGIN_APP", "AWS_SECRET", "SHIPWAY_WORKER_QUEUE", "SHIPWAY_SOURCE_URL"];
+    let gone = [&gone[..], &["SHIPWAY_APP", "SHIPWAY_ENVIRONMENT", "SHIPWAY_OUT_IMAGE", "SHIPWAY_COMMAND", "SHIPWAY_REPORT_DIR"]].concat();
+    let all: Vec<(&str, &str)> = kept.iter().chain(&gone).map(|name| (*name, "value")).collect();
+    let seen: Vec<String> = host(&all).worker_env().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(seen, kept);
+}
+
+#[test]
 fn colours_by_the_conventions() {
     for (variables, colours) in [
         (&[][..], Colours::Unsaid),

@@ -1,0 +1,130 @@
+//! Where builds work: a folder for each, gone with its end. What a worker that was killed left behind goes when the next one starts.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::domain::problem::{Problem, Result};
+
+const PREFIX: &str = "shipway-worker-";
+/// Held as long as the worker lives.
+const LOCK: &str = "lock";
+
+/// The folder of one worker.
+pub(super) struct Rooms {
+    dir: PathBuf,
+    _lock: File,
+    next: AtomicU64,
+}
+
+/// The folder of one build.
+pub(super) struct Room(PathBuf);
+
+impl Rooms {
+    pub fn open(parent: &Path) -> Result<Rooms> {
+        let failed = |error: io::Error| Problem::io("make a folder in", parent, &error);
+        fs::create_dir_all(parent).map_err(failed)?;
+        sweep(parent);
+        loop {
+            // nobody else may look into it
+            let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?.keep();
+            let lock = File::create(dir.join(LOCK)).map_err(failed)?;
+            // another worker that sweeps at this very moment may be first
+            if lock.try_lock().is_ok() && dir.join(LOCK).exists() {
+                return Ok(Rooms { dir, _lock: lock, next: AtomicU64::new(1) });
+            }
+        }
+    }
+
+    pub fn room(&self) -> Result<Room> {
+        let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let room = Room(dir);
+        for folder in [room.source(), room.temp()] {
+            fs::create_dir_all(&folder).map_err(|error| Problem::io("make", &folder, &error))?;
+        }
+        Ok(room)
+    }
+}
+
+impl Drop for Rooms {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Room {
+    /// Empty: the build clones into it.
+    pub fn source(&self) -> PathBuf {
+        self.0.join("source")
+    }
+
+    pub fn temp(&self) -> PathBuf {
+        self.0.join("tmp")
+    }
+
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report")
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the folders of workers that live no more.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if ours && File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Bytes that a folder takes on the disk; what vanishes meanwhile is not counted.
+pub(super) fn size(folder: &Path) -> u64 {
+    let (mut bytes, mut folders) = (0, vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            bytes += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_go_with_their_worker_or_with_the_next_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let rooms = Rooms::open(parent.path()).unwrap();
+        let room = rooms.room().unwrap();
+        fs::write(room.source().join("file"), vec![1; 100_000]).unwrap();
+        assert!(size(room.path()) >= 100_000);
+        let other = Rooms::open(parent.path()).unwrap();
+        assert!(room.source().is_dir(), "the folder of a worker that lives stays");
+        // as a SIGKILL leaves it
+        let left = parent.path().join(format!("{PREFIX}left"));
+        fs::create_dir_all(left.join("1")).unwrap();
+        File::create(left.join(LOCK)).unwrap();
+        drop((room, rooms, other));
+        drop(Rooms::open(parent.path()).unwrap());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
