@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -79,7 +79,7 @@ fn pack(mut spool: File, folder: &Path, to: &Path) -> io::Result<()> {
     spool.rewind()?;
     let out = NamedTempFile::new_in(folder)?;
     if to.extension().is_some_and(|extension| extension == "zst") {
-        ruzstd::encoding::compress(BufReader::new(spool), BufWriter::new(out.as_file()), ruzstd::encoding::CompressionLevel::Fastest);
+        zstd(BufReader::new(spool), out.as_file())?;
     } else {
         let mut packed = GzEncoder::new(BufWriter::new(out.as_file()), Compression::default());
         io::copy(&mut spool, &mut packed)?;
@@ -87,4 +87,69 @@ fn pack(mut spool: File, folder: &Path, to: &Path) -> io::Result<()> {
     }
     out.persist(to).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Packs by zstd.
+fn zstd(from: impl Read, to: impl Write) -> io::Result<()> {
+    let mut from = Noting { end: from, error: None };
+    let mut to = Noting { end: BufWriter::new(to), error: None };
+    ruzstd::encoding::compress(&mut from, &mut to, ruzstd::encoding::CompressionLevel::Fastest);
+    match from.error.or(to.error) {
+        Some(error) => Err(error),
+        None => to.end.flush(),
+    }
+}
+
+/// The compressor panics at an error of what it reads or writes: it is kept from it, and the first one is kept here.
+struct Noting<T> {
+    end: T,
+    error: Option<io::Error>,
+}
+
+impl<T> Noting<T> {
+    /// As if all had been done, after an error.
+    fn noted(&mut self, done: io::Result<usize>, otherwise: usize) -> io::Result<usize> {
+        done.or_else(|error| {
+            self.error.get_or_insert(error);
+            Ok(otherwise)
+        })
+    }
+}
+
+impl<T: Read> Read for Noting<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let done = self.end.read(buffer);
+        self.noted(done, 0)
+    }
+}
+
+impl<T: Write> Write for Noting<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let done = self.end.write_all(bytes).map(|()| bytes.len());
+        self.noted(done, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_cannot_be_written_whole_is_an_error() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        for length in [10, 5_000_000] {
+            let text: Vec<u8> = (0..length).map(|n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+            assert_eq!(zstd(text.as_slice(), &full).unwrap_err().kind(), io::ErrorKind::StorageFull, "{length} bytes");
+            assert!(zstd(File::open("/").unwrap(), io::sink()).is_err());
+            let mut packed = Vec::new();
+            zstd(text.as_slice(), &mut packed).unwrap();
+            let mut back = Vec::new();
+            ruzstd::decoding::StreamingDecoder::new(packed.as_slice()).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == text, "{length} bytes");
+        }
+    }
 }
