@@ -117,7 +117,8 @@ impl Draft {
             }
             Event::Applied { kind, name, change } => {
                 let object = format!("{}/{name}", kind.to_lowercase());
-                self.report.changes.push(ChangeRecord { object, change: model::change_word(change) });
+                let by_rollback = self.report.restored.is_some();
+                self.report.changes.push(ChangeRecord { object, change: model::change_word(change), by_rollback });
             }
             Event::Difference { kind, name, text, image, replicas } => self.difference(&kind, &name, text, Before { image, replicas }),
             Event::Pod { name, state, ready, old } => self.pod(name, state, ready, old, now),

@@ -118,61 +118,81 @@ fn lanes(report: &Report, span: &Span) -> Vec<Lane> {
         });
         moments.entry(&pod.name).and_modify(|of_pod| of_pod.push(pod));
     }
-    let mut lanes: Vec<Lane> = names.iter().filter_map(|name| lane(moments.get(name)?, span, report.rollback_at)).collect();
+    let mut lanes: Vec<Lane> = names.iter().filter_map(|name| lane(report, moments.get(name)?, span)).collect();
     lanes.sort_by_key(|lane| lane.old);
     lanes
 }
 
-fn lane(moments: &[&PodMoment], over: &Span, turn: Option<f64>) -> Option<Lane> {
-    let (first, last) = (moments.first()?, moments.last()?);
-    let whole = over.end - over.start;
-    let mut segments = Vec::new();
-    // Ready at first sight after the rollback began: a pod of the revision that is put back, which was never told of before.
-    let before = first.old || (first.ready && turn.is_some_and(|turn| first.at >= turn));
-    if before && first.at > over.start {
-        // A pod of the revision before is told of when it changes; until then it was there, and took requests.
-        let (x, width) = span(0.0, (first.at - over.start) / whole);
-        segments.push(Segment { look: "ready", x, width, label: format!("ready for {}", seconds(first.at - over.start)) });
+fn lane(report: &Report, moments: &[&PodMoment], over: &Span) -> Option<Lane> {
+    let first = moments.first()?;
+    // A pod of the revision before is told of when it changes, or when that revision is watched again; until then it was there, and
+    // took requests.
+    let was_there = first.old || (first.ready && report.rollback_at.is_some_and(|turn| first.at >= turn));
+    let seen = moments.iter().map(|moment| (moment.state.as_str(), moment.at, Look::of(&moment.state, moment.ready)));
+    let mut states: Vec<(&str, f64, Look)> = seen.collect();
+    match states.first_mut() {
+        Some((_, at, Look::Ready)) if was_there => *at = over.start,
+        Some(_) if was_there => states.insert(0, ("ready", over.start, Look::Ready)),
+        _ => {}
     }
-    for (at, moment) in moments.iter().enumerate() {
-        let end = moments.get(at + 1).map_or(over.end, |next| next.at);
-        if is_gone(&moment.state) || end <= moment.at {
-            continue;
-        }
-        let (x, width) = span((moment.at - over.start) / whole, (end - moment.at) / whole);
-        let label = format!("{} for {}", foreign::line(&moment.state, 60), seconds(end - moment.at));
-        segments.push(Segment { look: Look::of(&moment.state, moment.ready).class(), x, width, label });
-    }
-    let look_now = Look::of(&last.state, last.ready);
-    let ready = moments.iter().find(|moment| moment.ready && look_now == Look::Ready);
+    judge(report, &first.name, &mut states, over.end);
+    let ends = states.iter().skip(1).map(|(_, at, _)| *at).chain([over.end]);
+    let segments = states.iter().zip(ends).filter(|((state, at, _), end)| !is_gone(state) && end > at);
+    let segments = segments.map(|(state, end)| segment(*state, end, over)).collect();
+    let (last, _, look) = *states.last()?;
+    let ready = moments.iter().find(|moment| moment.ready && look == Look::Ready);
     let state = match ready {
-        Some(_) if before => "ready".to_string(),
+        Some(_) if was_there => "ready".to_string(),
         Some(moment) => format!("ready after {}", seconds(moment.at - over.start)),
-        None => foreign::line(&last.state, 60),
+        None => foreign::line(last, 60),
     };
-    // A rollback makes old pods of new ones: what counts is what it was at first.
-    Some(Lane { name: foreign::line(&last.name, 80), old: first.old, state, look: look_now.class(), segments })
+    Some(Lane { name: foreign::line(&first.name, 80), old: was_there, state, look: look.class(), segments })
+}
+
+/// The pod that the problem tells of had failed when it was judged, whatever was seen of it last.
+fn judge<'a>(report: &'a Report, pod: &str, states: &mut Vec<(&'a str, f64, Look)>, end: f64) {
+    let Some(problem) = report.problem() else { return };
+    let is_it = |source: &str| source.strip_prefix("pod/").is_some_and(|rest| rest.split(['/', ' ']).next() == Some(pod));
+    if !problem.evidence.iter().any(|piece| is_it(&piece.source)) {
+        return;
+    }
+    let turn = report.rollback_at.unwrap_or(end);
+    let place = states.partition_point(|(_, at, _)| *at <= turn);
+    if place > 0 && !matches!(states[place - 1].2, Look::Bad | Look::Going) {
+        states.insert(place, (&problem.code, turn, Look::Bad));
+    }
+}
+
+fn segment((state, at, look): (&str, f64, Look), end: f64, over: &Span) -> Segment {
+    let whole = over.end - over.start;
+    let (x, width) = span((at - over.start) / whole, (end - at) / whole);
+    Segment { look: look.class(), x, width, label: format!("{} for {}", foreign::line(state, 60), seconds(end - at)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use jiff::{SignedDuration, Timestamp};
 
-    fn moment(at: f64, state: &str, ready: bool, old: bool) -> PodMoment {
-        PodMoment { name: "web-1".to_string(), at, state: state.to_string(), ready, old }
-    }
+    use super::*;
+    use crate::{
+        domain::{event::Event, redact::Redactor},
+        report::Draft,
+    };
 
     #[test]
-    fn a_pod_that_was_ready_all_along_did_not_get_ready_in_the_rollback() {
-        let over = Span { start: 0.0, end: 20.0 };
-        let drawn = |first: &PodMoment, turn| {
-            let lane = lane(&[first], &over, turn).unwrap();
-            (lane.state, lane.segments.len())
+    fn a_pod_that_is_ready_at_first_sight_was_there_when_its_revision_is_put_back() {
+        let at = |seconds: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let drawn = |rolled_back: bool| {
+            let mut draft = Draft::new("0.1.0", "run", at(0));
+            if rolled_back {
+                draft.event(Event::RollingBack { revision: 1, because: "it crashes".to_string() }, at(10));
+            }
+            draft.event(Event::Pod { name: "web-1".to_string(), state: "ready".to_string(), ready: true, old: false }, at(12));
+            let report = draft.finish(None, at(20), &Redactor::default());
+            let lane = lanes(&report, &Span { start: 0.0, end: 20.0 }).remove(0);
+            (lane.state, lane.segments[0].label.clone())
         };
-        let kept = moment(12.0, "ready", true, false);
-        assert_eq!(drawn(&kept, Some(10.0)), ("ready".to_string(), 2), "from the beginning, and on");
-        assert_eq!(drawn(&kept, None), ("ready after 12.0 s".to_string(), 1));
-        let made = [moment(11.0, "creating", false, false), moment(14.0, "ready", true, false)];
-        assert_eq!(lane(&[&made[0], &made[1]], &over, Some(10.0)).unwrap().state, "ready after 14.0 s", "one that had to be made again");
+        assert_eq!(drawn(true), ("ready".to_string(), "ready for 20.0 s".to_string()));
+        assert_eq!(drawn(false), ("ready after 12.0 s".to_string(), "ready for 8.0 s".to_string()));
     }
 }

@@ -256,6 +256,8 @@ pub struct ChangeRecord {
     /// `created`, `configured`, `unchanged` or `deleted`.
     #[schemars(schema_with = "schema::changes")]
     pub change: &'static str,
+    /// The rollback did it, which puts the object back as it was.
+    pub by_rollback: bool,
 }
 
 /// How an object of the cluster differs from before.

@@ -2,9 +2,10 @@
 
 use shipway::{
     domain::{
-        event::Event,
+        event::{Change, Event},
         problem::{Code, EvidenceKind, Problem},
         redact::Redactor,
+        step::{Step, StepState},
     },
     report::{Attachments, Draft, html},
 };
@@ -76,6 +77,37 @@ fn foreign_text_is_escaped_everywhere() {
     let page = html::render(&report, &attachments).unwrap();
     assert!(!page.contains("<img") && !page.contains("<script") && !page.contains("href=\"javascript"), "{page}");
     assert_eq!(page.matches("</pre>").count(), page.matches("<pre").count());
+}
+
+/// As a real cluster tells of it: the pod is judged before its state says so, and those that ran all the time are told of at the end.
+#[test]
+fn a_rollback_shows_which_pod_failed_and_that_others_ran_all_the_time() {
+    let mut draft = Draft::new("0.1.0", "publish", sample::begin());
+    let mut tell = |millis: i64, event: Event| draft.event(event, sample::begin() + jiff::SignedDuration::from_millis(millis));
+    let pod = |name: &str, state: &str, ready: bool| Event::Pod { name: name.into(), state: state.into(), ready, old: false };
+    let applied = || Event::Applied { kind: "Deployment".into(), name: "web".into(), change: Change::Configured };
+    tell(0, Event::StepStarted { step: Step::Publish });
+    tell(100, applied());
+    tell(500, pod("web-new", "running, restarted 1×", false));
+    tell(2000, Event::RollingBack { revision: 1, because: "it crashes".into() });
+    tell(2100, applied());
+    tell(2500, pod("web-before", "ready", true));
+    tell(2600, pod("web-put-back", "starting", false));
+    tell(3500, pod("web-put-back", "ready", true));
+    tell(4000, Event::StepFinished { step: Step::Publish, state: StepState::Failed, seconds: 4.0, summary: String::new() });
+    let problem = Problem::new(Code::CrashLoop, "it crashes").evidence(EvidenceKind::Log, "pod/web-new/app", "no database");
+    let end = sample::begin() + jiff::SignedDuration::from_secs(4);
+    let page = html::render(&draft.finish(Some(&problem), end, &Redactor::default()), &Attachments::default()).unwrap();
+
+    let lane = |name: &str| page.lines().find(|line| line.contains(&format!("<code class=\"name\">{name}</code>"))).unwrap();
+    let failed = lane("web-new");
+    assert!(failed.contains("<title>running, restarted 1× for 1.5 s</title>") && failed.contains("<title>crash-loop for 2.0 s</title>"));
+    assert!(failed.contains("<rect class=\"bad\" x=\"500\" width=\"500\"") && failed.contains("<span class=\"time bad\">crash-loop"));
+    let stayed = lane("web-before");
+    assert!(stayed.starts_with("<li class=\"old\">") && stayed.contains("<rect class=\"ready\" x=\"0\" width=\"1000\""), "{stayed}");
+    assert!(stayed.contains("<span class=\"time ready\">ready</span>"), "{stayed}");
+    assert!(lane("web-put-back").contains("<span class=\"time ready\">ready after 3.5 s</span>"));
+    assert!(page.contains(">configured</td>") && page.contains(">configured by the rollback</td>"));
 }
 
 /// A page of two hundred pods with logs that have no end.

@@ -241,6 +241,8 @@ pub fn rolled_back() -> Run {
         (21.2, Event::RollingBack { revision: 11, because: "the application ends again and again".into() }),
         (21.9, applied("Deployment", Change::Configured)),
         (22.4, pod(name, "terminating", false, true)),
+        (23.2, pod("5c4d7b9f68-8kd2s", "ready", true, false)),
+        (23.2, pod("5c4d7b9f68-hq7lx", "ready", true, false)),
         (24.0, pod(name, "gone", false, true)),
         (
             24.1,
