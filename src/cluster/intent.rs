@@ -1,5 +1,7 @@
 //! What a publish writes down before it changes anything: its stamp, its record, and a record of what runs without one.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     ByteString,
     api::{apps::v1::Deployment, core::v1::Secret as CoreSecret},
@@ -77,6 +79,7 @@ pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Res
         autoscaler: objects.autoscaler.clone(),
         disruption: objects.disruption.clone(),
         others: without_secrets(&objects.others),
+        secrets: BTreeMap::new(),
     })
 }
 
@@ -110,6 +113,7 @@ pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release 
         service: None,
         autoscaler: None,
         others: Vec::new(),
+        secrets: BTreeMap::new(),
         disruption: None,
     }
 }

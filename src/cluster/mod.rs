@@ -41,7 +41,7 @@ pub use lease::Lock;
 pub use logs::{LogLine, LogQuery, LogSource, LogSources};
 pub use preflight::Standing;
 pub use remove::{Removal, Removed};
-pub use rollback::Rollback;
+pub use rollback::{Pods, Rollback};
 pub use scale::{Scaled, Scaling};
 pub use unstick::{Unstick, Unstuck};
 
@@ -106,6 +106,7 @@ pub struct Errand {
     pub author: Option<String>,
     pub job_url: Option<String>,
     /// As for a publish.
+    pub preflight: bool,
     pub lock_wait: Duration,
     pub lock_ttl: Duration,
     pub holder: String,

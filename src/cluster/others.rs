@@ -1,5 +1,8 @@
 //! The user's other manifests: their kinds found out, applied in their order, put back and taken away with their release.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch},
@@ -10,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     Publish,
-    apply::{Mode, changed, params},
+    apply::{Applied, Mode, changed, params},
     connect::Cluster,
     diff::{self, ObjectDiff},
     lease::Lock,
@@ -131,13 +134,46 @@ impl Cluster {
         Ok(other)
     }
 
-    /// Applies those of one phase, in their order; before each it is asked whether the lock still holds.
-    pub(super) async fn apply_others(&self, others: &[Other], phase: Phase, mode: Mode, lock: &Lock, events: &Events) -> Result<()> {
+    /// Applies those of one phase, in their order; before each it is asked whether the lock still holds. Gives the versions of Secrets.
+    pub(super) async fn apply_others(
+        &self,
+        others: &[Other],
+        phase: Phase,
+        mode: Mode,
+        lock: &Lock,
+        events: &Events,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut secrets = BTreeMap::new();
         for other in others.iter().filter(|other| phase.has(&other.identity)) {
             lock.hold().await?;
-            self.apply_other(other, mode, events).await?;
+            let applied = self.apply_other(other, mode, events).await?;
+            if other.identity.is("", "Secret") {
+                secrets.insert(other.identity.name.clone(), applied.resource_version().unwrap_or_default());
+            }
         }
-        Ok(())
+        Ok(secrets)
+    }
+
+    /// Says which of the user's Secrets are not as this release had them: their content is in no record, so that they stay as they are.
+    /// Gives the versions that are there.
+    pub(super) async fn say_changed_secrets(&self, release: &Release, events: &Events) -> BTreeMap<String, String> {
+        let (mut there, mut changed) = (BTreeMap::new(), Vec::new());
+        for (name, version) in &release.secrets {
+            // who may not look is not told
+            let Ok(live) = self.call(("get", Secret::RESOURCE, name), self.api::<Secret>().get_metadata_opt(name)).await else { continue };
+            let now = live.and_then(|live| live.metadata.resource_version);
+            if now.as_ref() != Some(version) {
+                changed.push(name.as_str());
+            }
+            there.extend(now.map(|now| (name.clone(), now)));
+        }
+        if !changed.is_empty() {
+            let (revision, names) = (release.revision, changed.join(", "));
+            let text =
+                format!("Secret {names} is not as revision {revision} published it, and stays as it is: its content is in no record");
+            events.warning(text, format!("publish the commit of revision {revision} again if its pods need the Secret of then"));
+        }
+        there
     }
 
     async fn apply_other(&self, other: &Other, mode: Mode, events: &Events) -> Result<DynamicObject> {

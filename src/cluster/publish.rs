@@ -106,15 +106,16 @@ impl Cluster {
 
     /// Under the lock: reads the real state, and writes down what is going to happen.
     async fn intend<'a>(&self, publish: &'a Publish, found: Found, held: Held<'a>) -> Result<Change<'a>> {
-        let Found { mut live, native_sleep, others } = found;
+        let Found { live, native_sleep, others } = found;
         let Held { lock, events, cancel, .. } = held;
         let name = &publish.workload.name;
-        live.deployment = self.get(name).await?;
+        let records = Records::new(self, name);
+        let mut known = records.list().await?;
+        let live = self.live_now(live, name, &known).await?;
         self.check_owner(publish, &live)?;
         let at = live.deployment.as_ref().map(|live| position(&live.metadata)).unwrap_or_default();
         check_sequence(&at, &publish.sequence())?;
-        let records = Records::new(self, name);
-        let mut known = Box::pin(self.known(&records, live.deployment.as_ref(), &at, events)).await?;
+        Box::pin(self.end_interrupted(&records, &mut known, live.deployment.as_ref(), &at, events)).await?;
         known.extend(self.baseline(&records, &known, &live, &at).await?);
         let stamp = stamp(publish, next_revision(&known, &at));
         let wanted = self.objects(publish, &live, native_sleep, &stamp)?;
@@ -150,16 +151,30 @@ impl Cluster {
         })
     }
 
-    /// The records, with those of killed runs ended by what is really there.
-    pub(super) async fn known(
+    /// What is live under the lock. Whoever had it since the preflight has left a record, or what the preflight saw.
+    async fn live_now(&self, seen: Live, name: &str, known: &[Release]) -> Result<Live> {
+        let deployment: Option<Deployment> = self.get(name).await?;
+        let at = |deployment: &Option<Deployment>| {
+            let meta = &deployment.as_ref()?.metadata;
+            Some((meta.uid.clone(), position(meta).revision))
+        };
+        let last = known.last().map(|release| release.revision);
+        if at(&deployment) == at(&seen.deployment) && at(&deployment).and_then(|(_, revision)| revision) == last {
+            return Ok(Live { deployment, ..seen });
+        }
+        self.live(name).await
+    }
+
+    /// Ends the records of killed runs by what is really there.
+    pub(super) async fn end_interrupted(
         &self,
         records: &Records<'_>,
+        known: &mut [Release],
         live: Option<&Deployment>,
         at: &Position,
         events: &Events,
-    ) -> Result<Vec<Release>> {
-        let mut known = records.list().await?;
-        let open: Vec<u64> = interrupted(&known).map(|release| release.revision).collect();
+    ) -> Result<()> {
+        let open: Vec<u64> = interrupted(known).map(|release| release.revision).collect();
         for release in known.iter_mut().filter(|release| open.contains(&release.revision)) {
             let up = at.revision == Some(release.revision) && live.is_some_and(|live| is_complete(live) && release.is_what_runs(live));
             release.outcome = if up { Outcome::Succeeded } else { Outcome::Interrupted };
@@ -168,7 +183,7 @@ impl Cluster {
             events.note(format!("revision {} was begun{who} and never ended: {became}", release.revision));
             records.update(release).await?;
         }
-        Ok(known)
+        Ok(())
     }
 
     /// A record of what runs when there is none (taken over from others, or lost), so that a failure can go back to it.
@@ -188,11 +203,12 @@ impl Cluster {
     /// Applies, watches, and ends the release one way or the other.
     pub(super) async fn carry_out(&self, mut change: Change<'_>) -> Result<Released> {
         let records = Records::new(self, change.name);
-        let Placed { deployment, service, missing, .. } = match Box::pin(self.start(&change)).await {
+        let Placed { deployment, service, missing, secrets, .. } = match Box::pin(self.start(&change)).await {
             Ok(placed) => placed,
             Err(problem) if problem.unrestored => return Err(problem),
             Err(problem) => return Err(self.not_started(&change, &records, problem).await),
         };
+        change.release.secrets.extend(secrets);
         let budgets = Budgets { timeout: change.timeout, ..change.budgets.clone() };
         match missing {
             Some(problem) if problem.code == Code::LockLost => return Err(problem.unrestored()),

@@ -1,5 +1,7 @@
 //! The objects of a release, put on the cluster in their order; the Deployment's patch is the one that counts.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 
 use super::{
@@ -37,13 +39,15 @@ pub(super) struct Placed {
     pub same: bool,
     /// What went wrong after the Deployment's patch: the pods are on their way, the rest is not whole.
     pub missing: Option<Problem>,
+    /// Versions of the user's Secrets.
+    pub secrets: BTreeMap<String, String>,
 }
 
 impl Cluster {
     /// Puts all objects; one that is switched off goes, when it is ours.
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<Placed> {
         let mode = Mode { force: put.force, ..Mode::default() };
-        self.apply_others(put.others, Phase::Before, mode, put.held.lock, put.held.events).await?;
+        let secrets = self.apply_others(put.others, Phase::Before, mode, put.held.lock, put.held.events).await?;
         let early = if put.back { None } else { self.put_service(put, mode).await? };
         let (deployment, same) = self.put_deployment(put, mode).await?;
         let rest = async {
@@ -56,7 +60,7 @@ impl Cluster {
             Ok(service) => (service, None),
             Err(problem) => (None, Some(problem)),
         };
-        Ok(Placed { deployment, service, same, missing })
+        Ok(Placed { deployment, service, same, missing, secrets })
     }
 
     async fn put_service(&self, put: &Put<'_>, mode: Mode) -> Result<Option<Service>> {

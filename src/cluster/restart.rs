@@ -20,7 +20,7 @@ impl Cluster {
     /// Replaces all pods by new ones of the same release. Fails with `not-published`; goes back when the new pods do not come up, to the
     /// old ones as far as they are still there.
     pub async fn restart(&self, errand: &Errand, force: bool, events: &Events, cancel: &CancellationToken) -> Result<Released> {
-        self.locked(errand, events, cancel, async |cluster, held| {
+        self.locked(errand, true, events, cancel, async |cluster, held| {
             let change = Box::pin(cluster.again(errand, force, held)).await?;
             Box::pin(cluster.carry_out(change)).await
         })

@@ -94,6 +94,7 @@ impl Cluster {
         problems.extend(placed.missing);
         problems.extend(self.put_back_phase(change, Phase::After).await);
         problems.extend(self.drop_new_others(change).await.err());
+        self.say_changed_secrets(previous, held.events).await;
         let never = CancellationToken::new();
         let watch = Watch {
             deployment: &placed.deployment,

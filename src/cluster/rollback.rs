@@ -16,7 +16,7 @@ use crate::domain::{
     event::Events,
     manifests::{is_ours, keys},
     problem::{Code, Problem, Result},
-    release::{Cause, Outcome, Position, Release, next_revision, position, rollback_target},
+    release::{Cause, Outcome, Position, Release, next_revision, position, rollback_target, unended_rollback},
 };
 
 /// One rollback.
@@ -26,12 +26,25 @@ pub struct Rollback {
     pub to: Option<u64>,
 }
 
+/// New pods of an application that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pods {
+    /// Of what runs.
+    Same,
+    /// Of what runs, until there are so many.
+    UpTo(i32),
+    /// Of the revision that a rollback goes back to.
+    Back(Option<u64>),
+}
+
 /// An application of ours as it is found under the lock.
 pub(super) struct Running {
     pub live: Live,
     pub deployment: Deployment,
     pub at: Position,
     pub known: Vec<Release>,
+    /// Where a rollback that nobody ended was going back to.
+    pub going_back: Option<u64>,
 }
 
 impl Running {
@@ -45,22 +58,44 @@ impl Cluster {
     /// Makes a recorded release the next one. The sequence stays where it is, so that a pipeline which was overtaken before stays so.
     /// Fails with `nothing-to-roll-back-to`, `revision-unknown` or `config-missing` before anything is changed.
     pub async fn rollback(&self, rollback: &Rollback, events: &Events, cancel: &CancellationToken) -> Result<Released> {
-        self.locked(&rollback.errand, events, cancel, async |cluster, held| {
+        self.locked(&rollback.errand, true, events, cancel, async |cluster, held| {
             let change = Box::pin(cluster.choose(rollback, held)).await?;
             Box::pin(cluster.carry_out(change)).await
         })
         .await
     }
 
-    /// Does something under the application's lock, by a connection that changes nothing once it is lost.
+    /// The image that these pods would start; None: what would become of them is not known. Changes nothing.
+    pub async fn image_of(&self, name: &str, pods: Pods) -> Result<Option<String>> {
+        let (records, live) = (Records::new(self, name), self.get::<Deployment>(name).await?);
+        let Some(live) = live else { return Ok(None) };
+        let (at, replicas) = (position(&live.metadata), live.spec.and_then(|spec| spec.replicas).unwrap_or(1));
+        let known = records.list().await?;
+        let current = known.iter().find(|release| Some(release.revision) == at.revision);
+        let found = match pods {
+            Pods::Same => current,
+            Pods::UpTo(number) => current.filter(|_| number > replicas),
+            Pods::Back(to) => {
+                let to = to.or_else(|| unended_rollback(&known));
+                rollback_target(&known, &at, current.map(|release| release.spec_hash.as_str()), to).ok()
+            }
+        };
+        Ok(found.map(|release| release.image.clone()))
+    }
+
+    /// Does something under the application's lock, by a connection that changes nothing once it is lost. `records`: it makes a release.
     pub(super) async fn locked<T>(
         &self,
         errand: &Errand,
+        records: bool,
         events: &Events,
         cancel: &CancellationToken,
         work: impl AsyncFnOnce(&Cluster, Held<'_>) -> Result<T>,
     ) -> Result<T> {
         let began = Instant::now();
+        if errand.preflight {
+            self.check_rights(records).await?;
+        }
         let wanted = Wanted { application: &errand.name, holder: &errand.holder, wait: errand.lock_wait, ttl: errand.lock_ttl };
         let lock = self.lock(&wanted, events, cancel).await?;
         let fenced = self.under(&lock);
@@ -77,21 +112,31 @@ impl Cluster {
             return Err(Problem::new(Code::NotPublished, message));
         };
         let at = position(&deployment.metadata);
-        let known = self.known(&Records::new(self, name), Some(&deployment), &at, held.events).await?;
-        Ok(Running { live, deployment, at, known })
+        let records = Records::new(self, name);
+        let mut known = records.list().await?;
+        let going_back = unended_rollback(&known);
+        self.end_interrupted(&records, &mut known, Some(&deployment), &at, held.events).await?;
+        Ok(Running { live, deployment, at, known, going_back })
     }
 
     async fn choose<'a>(&self, rollback: &'a Rollback, held: Held<'a>) -> Result<Change<'a>> {
         let errand = &rollback.errand;
         let running = self.running(&errand.name, held).await?;
         let current = running.release();
-        let target = rollback_target(&running.known, &running.at, current.map(|release| release.spec_hash.as_str()), rollback.to)?;
-        let chosen = if rollback.to.is_some() { "as asked for" } else { "the last good one that does not run already" };
+        let (asked, going_back) = (rollback.to, running.going_back.filter(|to| running.known.iter().any(|known| known.revision == *to)));
+        let running_hash = current.map(|release| release.spec_hash.as_str());
+        let target = rollback_target(&running.known, &running.at, running_hash, asked.or(going_back))?;
+        let chosen = match (asked, going_back) {
+            (Some(_), _) => "as asked for",
+            (None, Some(_)) => "where the rollback that was interrupted was going",
+            (None, None) => "the last good one that does not run already",
+        };
         let (revision, version, image) = (target.revision, &target.version, &target.image);
         self.check_config(target.config.as_ref(), revision).await?;
         held.events.note(format!("rolling back to revision {revision} ({chosen}): version {version}, {image}"));
         let mut release = next(target, errand, &running, restarted(&running.deployment));
         (release.cause, release.restores) = (Cause::Rollback, Some(revision));
+        release.secrets = self.say_changed_secrets(target, held.events).await;
         self.begin(errand, running, release, true, held).await
     }
 
@@ -194,6 +239,7 @@ mod tests {
                 release(3, "succeeded", "c"),
                 release(4, "interrupted", "d"),
             ],
+            going_back: None,
         };
         let back = |running: &Running, spec: &str| way_back(running, &release(5, "pending", spec)).map(|release| release.revision);
         assert_eq!(back(&running, "c"), Some(2), "3 is what is tried");

@@ -68,7 +68,7 @@ impl Cluster {
     /// was below); 0 makes it rest. Fails with `not-published`, or `not-ours` when an autoscaler of others decides. When the pods do not
     /// come up, the number stays: those that came are of more use than none.
     pub async fn scale(&self, scaling: &Scaling, events: &Events, cancel: &CancellationToken) -> Result<Scaled> {
-        self.locked(&scaling.errand, events, cancel, async |cluster, held| {
+        self.locked(&scaling.errand, false, events, cancel, async |cluster, held| {
             let running = cluster.running(&scaling.errand.name, held).await?;
             Box::pin(cluster.scale_to(scaling, &running, held)).await
         })

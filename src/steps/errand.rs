@@ -7,9 +7,10 @@ use super::{
     hold::in_turn,
     rules,
     run::{Done, Run},
+    still_there,
 };
 use crate::{
-    cluster::{self, Cluster, Errand},
+    cluster::{self, Cluster, Errand, Pods},
     domain::{
         problem::{Code, Problem, Result},
         step::Step,
@@ -27,6 +28,7 @@ pub(super) fn errand(plan: &Plan, timeout: Duration) -> Errand {
         history: plan.settings.kubernetes.history,
         author: plan.ci.commit.author.clone().or_else(|| plan.host.user.clone()),
         job_url: plan.ci.job_url.clone(),
+        preflight: plan.settings.kubernetes.preflight,
         lock_wait: plan.settings.lock.wait,
         lock_ttl: plan.settings.lock.ttl,
         holder: plan.holder(),
@@ -49,6 +51,7 @@ pub(super) async fn restart(run: &Run) -> Result<()> {
         run.keeper.intent(plan, "restart").await?;
         let errand = errand(plan, plan.settings.kubernetes.rolling.timeout);
         let force = plan.settings.kubernetes.force_conflicts;
+        still_there::check(run, &cluster, Pods::Same).await?;
         let released = in_turn(run, &cluster, async |cluster| cluster.restart(&errand, force, &run.events, &run.cancel).await).await?;
         let summary = format!("{} in {} runs with new pods, as revision {}", plan.name, plan.namespace, released.revision);
         run.released(&plan.namespace, &plan.name, &released);
@@ -69,6 +72,9 @@ pub(super) async fn scale(run: &Run) -> Result<()> {
         rules::scale(run, settings.scale.to).await?;
         run.keeper.intent(plan, "scale").await?;
         let errand = errand(plan, settings.kubernetes.rolling.timeout);
+        if let Some(to) = settings.scale.to {
+            still_there::check(run, &cluster, Pods::UpTo(to)).await?;
+        }
         let scaling = cluster::Scaling { errand, to: settings.scale.to, replicas: settings.kubernetes.replicas };
         let scaled = in_turn(run, &cluster, async |cluster| cluster.scale(&scaling, &run.events, &run.cancel).await).await?;
         let release = report::Release {

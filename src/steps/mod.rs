@@ -23,6 +23,7 @@ mod rebase;
 mod rollback;
 mod rules;
 mod run;
+mod still_there;
 mod tell;
 mod worker;
 

@@ -4,9 +4,10 @@ use super::{
     errand::{cluster_for, errand},
     hold::in_turn,
     run::{Done, Run},
+    still_there,
 };
 use crate::{
-    cluster,
+    cluster::{self, Pods},
     domain::{problem::Result, step::Step},
 };
 
@@ -15,6 +16,7 @@ pub(super) async fn run(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "rollback").await?;
     run.watched_step(Step::Rollback, async {
         let settings = &plan.settings.rollback;
+        still_there::check(run, &cluster, Pods::Back(settings.to)).await?;
         run.keeper.intent(plan, "rollback").await?;
         let request = cluster::Rollback { errand: errand(plan, settings.timeout), to: settings.to };
         let released = in_turn(run, &cluster, async |cluster| cluster.rollback(&request, &run.events, &run.cancel).await).await?;

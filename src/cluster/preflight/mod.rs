@@ -22,9 +22,10 @@ use super::{
     Publish,
     apply::{Live, first_replicas, kept, surroundings},
     connect::Cluster,
-    intent::pull_secret,
+    intent::{intent, pull_secret},
     others::Other,
     problem,
+    records::check_size,
 };
 use crate::domain::{
     adopt::{self, There, is_adopted},
@@ -95,6 +96,7 @@ impl Cluster {
         };
         let native_sleep = at_least(&version.major, &version.minor, NATIVE_SLEEP);
         let objects = self.objects(publish, &live, native_sleep, &Stamp { sequence: Some(publish.sequence()), ..Stamp::default() })?;
+        look.problems.extend(intent(publish, &Stamp::default(), &objects).and_then(|release| check_size(&release)).err());
         let objects = kept(objects, &live);
         let ours = self.check_owner(publish, &live);
         if ours.is_ok()
@@ -128,7 +130,7 @@ impl Cluster {
         if !publish.preflight {
             return look;
         }
-        let (lacking, presence) = tokio::join!(self.lacking(publish), self.presence());
+        let (lacking, presence) = tokio::join!(self.lacking(rights::needs(publish)), self.presence());
         match presence {
             Presence::Missing if !publish.create_namespace => look.problems.push(problem::missing_namespace(&self.namespace)),
             Presence::Terminating => look.problems.push(problem::leaving_namespace(&self.namespace)),

@@ -6,11 +6,15 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, api::PostParams};
 
-use super::Publish;
+use super::{Publish, surroundings::Presence};
 use crate::{
-    cluster::connect::Cluster,
-    domain::preflight::rights::{
-        Lacking, NEED_OF_BUDGET, NEED_OF_CONFIG, NEED_OF_PULL_SECRET, NEED_OF_SECRET_CONFIG, NEEDS, Need, lacking,
+    cluster::{connect::Cluster, problem},
+    domain::{
+        preflight::rights::{
+            Lacking, NEED_OF_BUDGET, NEED_OF_CONFIG, NEED_OF_PULL_SECRET, NEED_OF_RECORD, NEED_OF_SECRET_CONFIG, NEEDS, NEEDS_OF_CHANGE,
+            Need, lacking, refusal,
+        },
+        problem::Result,
     },
 };
 
@@ -18,8 +22,8 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 impl Cluster {
-    /// What a publish needs and the account has not; what cannot be found out counts as permitted.
-    pub(super) async fn lacking(&self, publish: &Publish) -> Vec<Lacking> {
+    /// What is needed and the account has not; what cannot be found out counts as permitted.
+    pub(super) async fn lacking(&self, needs: Vec<&'static Need>) -> Vec<Lacking> {
         let api: Api<SelfSubjectRulesReview> = Api::all(self.client.clone());
         let review = SelfSubjectRulesReview {
             spec: SelfSubjectRulesReviewSpec { namespace: Some(self.namespace.clone()) },
@@ -28,14 +32,24 @@ impl Cluster {
         let action = ("create", "selfsubjectrulesreviews", self.namespace.as_str());
         let answer = self.call(action, api.create(&PostParams::default(), &review)).await.ok();
         let Some(status) = answer.and_then(|review| review.status) else { return Vec::new() };
-        let needs = needs(publish).into_iter();
-        let missing: Vec<Lacking> = needs.flat_map(|need| lacking(&status.resource_rules, need)).collect();
+        let missing: Vec<Lacking> = needs.into_iter().flat_map(|need| lacking(&status.resource_rules, need)).collect();
         if !status.incomplete {
             return missing;
         }
         // an authorizer that cannot list its rules (a webhook) may permit more than it shows
         let asked = stream::iter(missing).map(|right| async move { (!self.may(right).await).then_some(right) });
         asked.buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+    }
+
+    /// Whether the account may do what a change of something that runs calls; `records`: it makes a release. Fails with
+    /// `cluster-forbidden`, naming all that is missing.
+    pub(in crate::cluster) async fn check_rights(&self, records: bool) -> Result<()> {
+        let needs = NEEDS_OF_CHANGE.iter().chain(records.then_some(&NEED_OF_RECORD)).collect();
+        let (lacking, presence) = tokio::join!(self.lacking(needs), self.presence());
+        match presence {
+            Presence::Missing => Err(problem::missing_namespace(&self.namespace)),
+            _ => refusal(&lacking, &self.namespace).map_or(Ok(()), Err),
+        }
     }
 
     async fn may(&self, right: Lacking) -> bool {
@@ -62,7 +76,7 @@ impl Cluster {
 }
 
 /// What this publish calls: rights for what nobody asked for are not needed.
-fn needs(publish: &Publish) -> Vec<&'static Need> {
+pub(super) fn needs(publish: &Publish) -> Vec<&'static Need> {
     let secret = publish.workload.config.as_ref().map(|config| config.secret);
     let optional = [
         (publish.pull_secret.is_some(), &NEED_OF_PULL_SECRET),

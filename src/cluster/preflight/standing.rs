@@ -5,6 +5,7 @@ use kube::{Api, api::PostParams};
 
 use super::{
     super::{Publish, connect::Cluster, problem},
+    rights,
     surroundings::Presence,
 };
 use crate::domain::{
@@ -36,7 +37,7 @@ impl Cluster {
             Err(error) if problem::is_unauthorized(&error) => return Err(problem::problem(&error, self.action(action))),
             Err(_) => None,
         };
-        let (lacking, presence) = tokio::join!(self.lacking(publish), self.presence());
+        let (lacking, presence) = tokio::join!(self.lacking(rights::needs(publish)), self.presence());
         let problem = match presence {
             Presence::Missing if !publish.create_namespace => Some(problem::missing_namespace(&self.namespace)),
             Presence::Terminating => Some(problem::leaving_namespace(&self.namespace)),

@@ -27,6 +27,19 @@ pub const NEED_OF_CONFIG: Need = ("", "configmaps", &["get"]);
 pub const NEED_OF_SECRET_CONFIG: Need = ("", "secrets", &["get", "create", "delete"]);
 pub const NEED_OF_BUDGET: Need = ("policy", "poddisruptionbudgets", &["get", "create", "patch", "delete"]);
 
+/// What a rollback, a restart and a scale call, whatever the application has beside its Deployment.
+pub const NEEDS_OF_CHANGE: &[Need] = &[
+    ("apps", "deployments", &["get", "list", "watch", "patch"]),
+    ("apps", "replicasets", &["list", "watch"]),
+    ("", "pods", &["list", "watch"]),
+    ("", "services", &["get"]),
+    ("", "configmaps", &["list"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update", "watch"]),
+    ("autoscaling", "horizontalpodautoscalers", &["get"]),
+];
+/// Those that make a new release write its record.
+pub const NEED_OF_RECORD: Need = ("", "configmaps", &["create", "update"]);
+
 /// One verb on one resource that no rule permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lacking {

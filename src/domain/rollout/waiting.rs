@@ -56,7 +56,7 @@ impl Rollout {
         if available != desired {
             return Some(format!("new pods: {available} of {desired} have been ready for min_ready_seconds"));
         }
-        let old = self.old_pods(desired);
+        let old = self.old_pods();
         if old > 0 {
             return Some(format!("{old} old pods to be stopped"));
         }
@@ -65,18 +65,22 @@ impl Rollout {
         short.then(|| format!("the service: {endpoints} of {desired} endpoints are ready"))
     }
 
-    /// Pods of earlier ReplicaSets that are still to stay. Deployment and ReplicaSets come by watches of their own, and either may be late:
-    /// the higher count holds.
-    fn old_pods(&self, desired: i32) -> i32 {
-        let all = self.deployment.as_ref().and_then(|deployment| deployment.status.as_ref()?.replicas).unwrap_or(0);
+    /// Pods of earlier ReplicaSets that have not been told to go. Each says so itself, before its ReplicaSet and then the Deployment count it
+    /// out; where none is in sight, what the ReplicaSet counts holds.
+    fn old_pods(&self) -> i32 {
         let owner = self.deployment.as_ref().map(|deployment| uid(&deployment.metadata)).unwrap_or_default();
         let newest = self.newest().map(|set| uid(&set.metadata));
         let old = self.sets.iter().filter(|(id, set)| newest.as_ref() != Some(*id) && owned_by(&set.metadata, &owner));
-        let counts = old.map(|(_, set)| {
-            let made = set.status.as_ref().map_or(0, |status| status.replicas);
-            made.max(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0))
+        let counts = old.map(|(id, set)| {
+            let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+            let pods: Vec<&WatchedPod> = self.pods.values().filter(|pod| pod.owner() == Some(id.as_str())).collect();
+            let staying = match pods.is_empty() {
+                true => set.status.as_ref().map_or(0, |status| status.replicas),
+                false => pods.iter().filter(|pod| !pod.is_terminating() && !pod.has_failed()).count().try_into().unwrap_or(i32::MAX),
+            };
+            wanted.max(staying)
         });
-        counts.sum::<i32>().max(all - desired)
+        counts.sum()
     }
 
     /// New pods that the Service sends requests to.

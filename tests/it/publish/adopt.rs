@@ -5,12 +5,17 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use k8s_openapi::api::{
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service, policy::v1::PodDisruptionBudget,
+};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use shipway::{
     cluster::Publish,
-    domain::{event::Change, workload::Given},
+    domain::{
+        event::Change,
+        workload::{Autoscale, Disruption, Given},
+    },
 };
 
 use super::ground::{Ground, NAME, image};
@@ -115,6 +120,44 @@ async fn taken_over(ground: &Ground) {
     let cluster = ground.cluster().await;
     let same = cluster.diff(&Publish { adopt: false, ..takeover(ground, "1", 3) }).await.unwrap();
     assert!(same.iter().all(|diff| diff.change == Change::Unchanged), "{:?}", same.iter().map(|diff| diff.unified()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_autoscaler_and_a_budget_stay_as_they_are() {
+    let ground = Ground::pretended("adopt hpa").await;
+    let mut all = manifests(2);
+    let queue =
+        json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "30"}}});
+    let reference = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME});
+    all["items"].as_array_mut().unwrap().extend([
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": NAME}, "spec": {"scaleTargetRef": reference,
+            "minReplicas": 1, "maxReplicas": 7, "metrics": [queue], "behavior": {"scaleDown": {"stabilizationWindowSeconds": 77}}}}),
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": NAME},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"run": "theirs"}}}}),
+    ]);
+    program(&ground, "kubectl", &["apply", "-f", "-"], Some(&all));
+    settle(&ground).await;
+    let specs = async || {
+        let autoscaler = ground.api::<HorizontalPodAutoscaler>().await.get(NAME).await.unwrap().spec;
+        let budget = ground.api::<PodDisruptionBudget>().await.get(NAME).await.unwrap().spec.unwrap();
+        (autoscaler, budget.min_available, budget.max_unavailable, budget.selector)
+    };
+    let before = specs().await;
+    let with = |tag: &str, number: u64, given: &[&str]| {
+        let mut publish = takeover(&ground, tag, number);
+        publish.workload.given = Given::Keys(given.iter().map(ToString::to_string).collect());
+        publish.workload.autoscale = Some(Autoscale { min: 2, max: 10, cpu: Some(70), ..Autoscale::default() });
+        publish.workload.disruption = Some(Disruption { max_unavailable: Some("1".to_string()), min_available: None });
+        publish
+    };
+    ground.publish(&with("2", 1, &[])).await.unwrap();
+    assert_eq!(specs().await, before);
+    ground.publish(&with("1", 2, &[])).await.unwrap();
+    assert_eq!(specs().await, before, "nor does the next one change them");
+    ground.publish(&with("1", 3, &["kubernetes.autoscale.max", "kubernetes.autoscale.cpu"])).await.unwrap();
+    let after = specs().await.0;
+    assert_eq!((after.min_replicas, after.max_replicas, after.behavior), (Some(1), 10, before.0.behavior));
+    assert_eq!(after.metrics.unwrap()[0].type_, "Resource", "one aim that is set replaces all");
 }
 
 fn program(ground: &Ground, name: &str, arguments: &[&str], input: Option<&Value>) -> Output {

@@ -210,7 +210,12 @@ fn a_rolling_update_beside_kubectl_and_helm() {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    assert!(late("shipway publish") <= late("kubectl apply, rollout status").min(late("helm upgrade --wait")).max(0.3));
+    let (ours, fastest) = (late("shipway publish"), late("kubectl apply, rollout status").min(late("helm upgrade --wait")));
+    let conditions = [("at most 0.3 s after the last available pod", 0.3), ("never later than the faster of the others", fastest)];
+    for (words, limit) in conditions {
+        println!("{words}: {} ({ours:.2} s, {limit:.2} s)", if ours <= limit { "reached" } else { "MISSED" });
+    }
+    assert!(conditions.iter().all(|(_, limit)| ours <= *limit));
 }
 
 #[test]
@@ -240,8 +245,9 @@ fn a_publish_among_5000_other_pods() {
     tell(&format!("shipway publish among {number} pods"), &costs);
     for cost in &costs {
         let shares = Shares::of(&cost.seen, "/leases/shipway-web");
-        println!("of them {} of the preflight, {} watches with a list each, {} others", shares.preflight, shares.watches, shares.rest);
-        assert!(shares.watches <= 4 && shares.rest <= 12, "{shares:?}");
+        let Shares { preflight, watches, lists, rest } = shares;
+        println!("of them {preflight} of the preflight, {lists} lists and {watches} watches, {rest} others");
+        assert!(shares.watches <= 4 && shares.lists <= 4 && shares.rest <= 12, "{shares:?}");
     }
     // a debug build has a megabyte more here and there
     assert!(std::env::var_os("SHIPWAY_BENCH_BINARY").is_none() || costs.iter().all(|cost| cost.megabytes <= 30.0));

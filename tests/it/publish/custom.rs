@@ -8,6 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
+use sha2::Digest as _;
 use shipway::domain::{
     custom::{Custom, File},
     event::{Change, Event},
@@ -16,7 +17,7 @@ use shipway::domain::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, NAME, image};
+use super::ground::{Ground, NAME, image, record};
 use crate::support::lab::lab;
 
 /// The delivered Role knows the generated objects; who brings others gives the account their rights.
@@ -105,8 +106,8 @@ async fn manifests_are_published_beside_recorded_and_taken_away() {
     let job = ground.api::<CronJob>().await.get("nightly").await.unwrap();
     let pod = job.spec.job_template.spec.unwrap().template.spec.unwrap();
     assert_eq!(pod.containers[0].image.as_deref(), Some(image("1").to_string().as_str()));
-    let records = ground.api::<ConfigMap>().await.get("shipway-web-r1").await.unwrap().data.unwrap()["release.json"].clone();
-    assert!(records.contains("\"colour\":\"red\"") && !records.contains("hush-hush"), "{records}");
+    let recorded = record(&ground.api::<ConfigMap>().await.get("shipway-web-r1").await.unwrap());
+    assert!(recorded.contains("\"colour\":\"red\"") && !recorded.contains("hush-hush"), "{recorded}");
 
     let blue = beside(&ground, "blue").replace("name: nightly", "name: hourly");
     ground.publish(&ground.publish_of(with(&ground, "2", &blue, ""), 2)).await.unwrap();
@@ -215,4 +216,54 @@ async fn what_cannot_be_published_is_refused_before_anything_changes() {
     let foreign = refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs}\ndata: {a: b}").await;
     assert_eq!(foreign.code.slug(), "not-ours", "{foreign:?}");
     assert!(ground.api::<Deployment>().await.get_opt(NAME).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_record_takes_large_manifests_and_names_those_that_it_does_not() {
+    let ground = Ground::pretended("manifests large").await;
+    may_more(&ground).await;
+    let object =
+        |name: &str, text: &str| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: '{text}'}}\n");
+    let random = |seed: u32| -> String {
+        let hashes = (0..9_000_u32).map(|number| sha2::Sha256::digest(format!("{seed} {number}")));
+        hashes.flat_map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>()).collect()
+    };
+    let repeated = object("first", &"a line of text; ".repeat(38_000)) + &object("second", &"b".repeat(600_000));
+    ground.publish(&ground.publish_of(with(&ground, "1", &repeated, ""), 1)).await.unwrap();
+    ground.publish_tag("2", 2).await.unwrap();
+    assert!(ground.api::<ConfigMap>().await.get_opt("first").await.unwrap().is_none());
+    let cluster = ground.cluster().await;
+    cluster.rollback(&ground.rollback_of(None), &ground.events, &CancellationToken::new()).await.unwrap();
+    assert!(ground.api::<ConfigMap>().await.get("second").await.unwrap().data.unwrap()["a"].len() == 600_000, "brought back by the record");
+
+    let all: String = (0..4).map(|seed| object(&format!("random-{seed}"), &random(seed))).collect();
+    let problem = ground.publish(&ground.publish_of(with(&ground, "2", &all, ""), 3)).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("manifest-invalid", 10), "{problem:?}");
+    assert!(problem.message.contains("ConfigMap random-") && problem.message.contains("1 MiB"), "{}", problem.message);
+    assert_eq!(ground.records().await.len(), 3);
+    assert!(ground.api::<ConfigMap>().await.get_opt("random-0").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_secret_that_is_another_than_at_that_revision_is_told_by_a_rollback() {
+    let ground = Ground::pretended("manifests secret").await;
+    may_more(&ground).await;
+    let secret = |word: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: password}}\nstringData: {{password: {word}}}");
+    let publish = async |tag: &str, word: &str, number: u64| {
+        ground.publish(&ground.publish_of(with(&ground, tag, &secret(word), ""), number)).await.unwrap();
+    };
+    let rollback = async |to: u64| {
+        ground.notes();
+        ground.cluster().await.rollback(&ground.rollback_of(Some(to)), &ground.events, &CancellationToken::new()).await.unwrap();
+        ground.notes().into_iter().filter(|note| note.contains("Secret password")).collect::<Vec<_>>()
+    };
+    publish("1", "one", 1).await;
+    publish("2", "one", 2).await;
+    assert!(rollback(1).await.is_empty(), "it is the same");
+    publish("2", "two", 3).await;
+    let said = rollback(1).await;
+    assert!(said.len() == 1 && said[0].starts_with("Secret password is not as revision 1 published it, and stays as it is"), "{said:?}");
+    assert!(rollback(4).await.is_empty(), "revision 4 was published with this one");
+    let data = ground.api::<Secret>().await.get("password").await.unwrap().data.unwrap();
+    assert_eq!(data["password"].0, b"two");
 }

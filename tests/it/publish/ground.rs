@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::api::{Api, ListParams};
 use serde_json::json;
 use shipway::{
@@ -17,6 +20,7 @@ use shipway::{
         event::{Event, Events},
         problem::Result,
         reference::ImageReference,
+        release::Release,
         rollout::Budgets,
         workload::{Probe, Probes, Resources, Rolling, Security, ServicePort, Timing, Workload},
     },
@@ -90,6 +94,7 @@ impl Ground {
             history: 10,
             author: Some("Grace".to_string()),
             job_url: None,
+            preflight: true,
             lock_wait: Duration::from_secs(20),
             lock_ttl: Duration::from_secs(5),
             holder: "grace@shell".to_string(),
@@ -104,6 +109,14 @@ impl Ground {
     /// Publishes the image of this tag.
     pub async fn publish_tag(&self, tag: &str, number: u64) -> Result<Released> {
         self.publish(&self.publish_of(self.workload(tag), number)).await
+    }
+
+    /// Its release records, oldest first.
+    pub async fn records(&self) -> Vec<Release> {
+        let maps = self.api::<ConfigMap>().await.list(&ListParams::default().labels("shipway.dev/record=release")).await.unwrap();
+        let mut read: Vec<Release> = maps.items.iter().map(|map| serde_json::from_str(&record(map)).unwrap()).collect();
+        read.sort_by_key(|release| release.revision);
+        read
     }
 
     pub async fn deployment(&self) -> Deployment {
@@ -136,6 +149,12 @@ impl Ground {
         };
         self.said().into_iter().filter_map(words).collect()
     }
+}
+
+/// The text of a release record, as people get it by `base64 -d | gunzip`.
+pub fn record(map: &ConfigMap) -> String {
+    let packed = &map.binary_data.as_ref().unwrap()["release.json.gz"];
+    std::io::read_to_string(flate2::read::GzDecoder::new(packed.0.as_slice())).unwrap()
 }
 
 /// The small web server in this namespace.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     custom::may_more,
-    ground::{Ground, NAME, image},
+    ground::{Ground, NAME, image, record},
 };
 use crate::support::api::{Act, Api, Seen};
 
@@ -132,8 +132,9 @@ async fn a_killed_release_whose_image_somebody_changed_is_not_good() {
     ground.publish_tag("2", 2).await.unwrap();
     // as the kill leaves it, and then: kubectl set image
     let records = ground.api::<ConfigMap>().await;
-    let text = records.get("shipway-web-r2").await.unwrap().data.unwrap()["release.json"].replace("\"succeeded\"", "\"pending\"");
-    let pending = json!({"data": {"release.json": text}});
+    let text = record(&records.get("shipway-web-r2").await.unwrap()).replace("\"succeeded\"", "\"pending\"");
+    // not packed, as the first releases of shipway wrote it
+    let pending = json!({"data": {"release.json": text}, "binaryData": null});
     records.patch("shipway-web-r2", &PatchParams::default(), &Patch::Merge(&pending)).await.unwrap();
     let name = ground.deployment().await.spec.unwrap().template.spec.unwrap().containers[0].name.clone();
     let foreign = json!({"spec": {"template": {"spec": {"containers": [{"name": name, "image": image("1").to_string()}]}}}});

@@ -27,9 +27,9 @@ use crate::support::{
     shipway::{Finished, Shipway, shipway},
 };
 
-const KILLED: i32 = 128 + 9;
+pub const KILLED: i32 = 128 + 9;
 
-fn publish(folder: &Path, kubeconfig: &Path, ground: &Ground, tag: &str, number: u32) -> Shipway {
+pub fn publish(folder: &Path, kubeconfig: &Path, ground: &Ground, tag: &str, number: u32) -> Shipway {
     let settings = [
         ("CI", "true"),
         ("GITLAB_CI", "true"),
@@ -46,7 +46,7 @@ fn publish(folder: &Path, kubeconfig: &Path, ground: &Ground, tag: &str, number:
 }
 
 /// A run behind a proxy that kills it once the server has done its n-th change.
-fn killed_at(change: usize, ground: &Ground, run: impl FnOnce(&Path) -> Shipway) -> (Finished, usize) {
+pub fn killed_at(change: usize, ground: &Ground, run: impl FnOnce(&Path) -> Shipway) -> (Finished, usize) {
     let process = Arc::new(AtomicI32::new(0));
     let ended = process.clone();
     let end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -61,16 +61,8 @@ fn killed_at(change: usize, ground: &Ground, run: impl FnOnce(&Path) -> Shipway)
     (finished, api.changes())
 }
 
-async fn records(ground: &Ground) -> Vec<Release> {
-    let maps = ground.api::<ConfigMap>().await;
-    let all = maps.list(&Default::default()).await.unwrap().items;
-    let mut read: Vec<Release> = all.iter().filter_map(|map| serde_json::from_str(map.data.as_ref()?.get("release.json")?).ok()).collect();
-    read.sort_by_key(|release| release.revision);
-    read
-}
-
 /// After the rerun: the newest image runs, nothing is pending, the record of what runs is a good one, and the lock is free.
-async fn all_is_well(ground: &Ground, tag: &str, at: usize) {
+pub async fn all_is_well(ground: &Ground, tag: &str, at: usize) {
     let wanted = vec![image(tag).to_string(); 2];
     for _ in 0..100 {
         // a release is up before the controller has told the last old pod to go
@@ -81,7 +73,7 @@ async fn all_is_well(ground: &Ground, tag: &str, at: usize) {
     }
     assert_eq!(ground.running().await, wanted, "killed at change {at}");
     let revision: u64 = ground.deployment().await.metadata.annotations.unwrap()["shipway.dev/revision"].parse().unwrap();
-    let records = records(ground).await;
+    let records = ground.records().await;
     assert!(records.iter().all(|record| record.outcome != Outcome::Pending), "killed at change {at}: {:?}", outcomes(&records));
     let last = records.last().unwrap();
     assert_eq!((last.revision, last.outcome), (revision, Outcome::Succeeded), "killed at change {at}");
@@ -95,7 +87,7 @@ fn outcomes(records: &[Release]) -> Vec<(u64, Outcome)> {
 
 /// Tries every change from `first` on until a run makes so few that it ends by itself; several at a time, since each waits for a lock
 /// to expire. Gives how many there were.
-fn each_change(first: usize, one: impl Fn(usize) -> bool + Sync) -> usize {
+pub fn each_change(first: usize, one: impl Fn(usize) -> bool + Sync) -> usize {
     let (next, last) = (Mutex::new(first), Mutex::new(usize::MAX));
     std::thread::scope(|scope| {
         for _ in 0..3 {

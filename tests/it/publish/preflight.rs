@@ -9,11 +9,11 @@ use k8s_openapi::api::{
 };
 use kube::{
     Resource,
-    api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{Api as Objects, DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use shipway::{
-    cluster::{self, Publish},
+    cluster::{self, Publish, Scaling},
     domain::{
         problem::Problem,
         workload::{SecretKey, Workload},
@@ -21,9 +21,11 @@ use shipway::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, NAME, image, patched, quantities};
+use super::ground::{Ground, NAME, image, patched, quantities, workload};
 use crate::support::{
-    lab::lab,
+    api::{Act, Api},
+    block_on,
+    lab::{Namespace as Namespaced, lab},
     shipway::shipway,
     webhook::{Says, Webhook},
 };
@@ -122,7 +124,7 @@ async fn a_surge_that_the_quota_has_no_room_for() {
 async fn a_namespace_that_is_being_deleted() {
     let ground = Ground::new("deleted");
     create::<ConfigMap>(&ground, json!({"metadata": {"name": "held", "finalizers": ["shipway.test/held"]}})).await;
-    let namespaces: Api<Namespace> = Api::all(lab().client().await);
+    let namespaces: Objects<Namespace> = Objects::all(lab().client().await);
     namespaces.delete(&ground.namespace.name, &DeleteParams::default()).await.unwrap();
     let problem = ground.publish_tag("1", 1).await.unwrap_err();
     let released = json!({"metadata": {"finalizers": null}});
@@ -134,7 +136,7 @@ async fn a_namespace_that_is_being_deleted() {
 #[tokio::test]
 async fn an_account_that_may_not_look_publishes_all_the_same() {
     let ground = Ground::new("may not look");
-    let roles: Api<Role> = ground.api().await;
+    let roles: Objects<Role> = ground.api().await;
     let mut role = roles.list(&ListParams::default()).await.unwrap().items.remove(0);
     let looks = ["secrets", "namespaces", "serviceaccounts", "persistentvolumeclaims", "resourcequotas", "limitranges"];
     let only_looks = |resource: &String| looks.contains(&resource.as_str());
@@ -189,7 +191,7 @@ async fn register(ground: &Ground, webhook: &Webhook, timeout: i32) -> String {
         }],
     }))
     .unwrap();
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(lab().client().await);
+    let api: Objects<ValidatingWebhookConfiguration> = Objects::all(lab().client().await);
     api.create(&PostParams::default(), &configuration).await.unwrap();
     // the API server takes a moment to know it: until then it asks nobody
     for _ in 0..200 {
@@ -209,7 +211,7 @@ async fn is_asked(ground: &Ground) -> bool {
 }
 
 async fn unregister(name: &str) {
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(lab().client().await);
+    let api: Objects<ValidatingWebhookConfiguration> = Objects::all(lab().client().await);
     api.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
@@ -274,4 +276,68 @@ fn an_image_that_is_not_in_its_registry_is_told_before_the_cluster_is_asked() {
     let server = format!("https://127.0.0.1:{}", crate::support::free_port());
     let run = shipway(folder.path()).args(["publish", "--image", &reference]).envs(settings).env("SHIPWAY_CLUSTER_SERVER", server);
     run.run().expect_code(10).expect_text(&["image-missing", &digest]);
+}
+
+#[test]
+fn pods_whose_image_is_gone_are_not_started() {
+    let ground = block_on(Ground::pretended("image gone"));
+    let gone = image("1").with_digest(&format!("sha256:{:064x}", 1).parse().unwrap());
+    block_on(async {
+        ground.publish(&ground.publish_of(Workload { image: gone.clone(), ..ground.workload("1") }, 1)).await.unwrap();
+        ground.publish_tag("2", 2).await.unwrap();
+    });
+    let run = |arguments: &[&str]| {
+        let run = shipway(ground.folder.path()).args(arguments).env("KUBECONFIG", &ground.namespace.kubeconfig).env("SHIPWAY_APP", NAME);
+        run.env("SHIPWAY_KUBERNETES_NAMESPACE", &ground.namespace.name).env("SHIPWAY_REGISTRY_INSECURE", "true")
+    };
+    let refused = |arguments: &[&str]| drop(run(arguments).run().expect_code(10).expect_text(&["image-missing", &gone.to_string()]));
+    refused(&["rollback"]);
+    assert_eq!(block_on(ground.records()).len(), 2, "nothing was begun");
+    run(&["rollback"]).env("SHIPWAY_KUBERNETES_PREFLIGHT", "false").run().expect_code(0);
+    refused(&["restart"]);
+    refused(&["scale", "3"]);
+    run(&["scale", "1"]).run().expect_code(0);
+    assert_eq!(block_on(ground.running()), [gone.to_string()]);
+}
+
+#[tokio::test]
+async fn what_an_account_may_not_is_told_before_a_change_of_what_runs() {
+    let (ours, other) = (Ground::new("small rights"), Ground::new("small rights other"));
+    let cluster = cluster::connect(&ours.target(), &other.namespace.name).await.unwrap();
+    let (cancel, scaling) = (CancellationToken::new(), Scaling { errand: ours.errand(), to: Some(3), replicas: None });
+    let problems = [
+        cluster.rollback(&ours.rollback_of(None), &ours.events, &cancel).await.unwrap_err(),
+        cluster.restart(&ours.errand(), false, &ours.events, &cancel).await.unwrap_err(),
+        cluster.scale(&scaling, &ours.events, &cancel).await.unwrap_err(),
+    ];
+    for problem in problems {
+        assert_eq!((problem.code.slug(), problem.exit_code()), ("cluster-forbidden", 30), "{problem:?}");
+        for right in ["patch deployments.apps", "get services", "update, watch leases.coordination.k8s.io"] {
+            assert!(problem.message.contains(right), "no {right} in {}", problem.message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn rights_that_no_list_shows_are_asked_for_one_by_one() {
+    let (ours, other) = (Ground::pretended("asked rights").await, Ground::new("asked rights other"));
+    // as a cluster answers whose rights a webhook knows
+    let unknown = json!({"kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1", "spec": {},
+        "status": {"incomplete": true, "resourceRules": [], "nonResourceRules": []}});
+    let api = Api::with(&ours.namespace.kubeconfig, move |seen| match seen.path.ends_with("/selfsubjectrulesreviews") {
+        true => Act::Answer(201, Vec::new(), unknown.to_string()),
+        false => Act::Pass,
+    });
+    let target = cluster::Target { kubeconfig: vec![api.kubeconfig.clone()], ..cluster::Target::default() };
+    let publish = async |namespace: &Namespaced| {
+        let cluster = cluster::connect(&target, &namespace.name).await.unwrap();
+        let publish = ours.publish_of(workload(&namespace.name, "1"), 1);
+        cluster.publish(&publish, &ours.events, &CancellationToken::new()).await
+    };
+    publish(&ours.namespace).await.unwrap();
+    let asked = api.seen().iter().filter(|seen| seen.path.ends_with("/selfsubjectaccessreviews")).count();
+    assert!(asked > 20, "each right that the list did not show: {asked}");
+    let problem = publish(&other.namespace).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("cluster-forbidden", 30), "{problem:?}");
+    assert!(problem.message.contains("patch deployments.apps"), "{}", problem.message);
 }

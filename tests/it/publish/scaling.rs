@@ -1,15 +1,21 @@
 //! Numbers of pods: by hand, by an autoscaler, none at all.
 
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition},
+    core::v1::{Event, Pod},
+};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 use shipway::{
-    cluster::{Scaled, Scaling},
+    cluster::{Publish, Scaled, Scaling},
     domain::{problem::Result, workload::Autoscale},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, NAME};
+use super::ground::{Ground, NAME, quantities};
 
 async fn scale(ground: &Ground, to: Option<i32>, replicas: Option<i32>) -> Result<Scaled> {
     let scaling = Scaling { errand: ground.errand(), to, replicas };
@@ -137,4 +143,67 @@ async fn pods_that_do_not_fit_leave_the_number_and_say_so() {
     assert_eq!((problem.code.slug(), problem.exit_code()), ("quota-exceeded", 51), "{problem:?}");
     assert!(problem.message.contains("the number stays 4") && problem.message.contains("are available"), "{}", problem.message);
     assert_eq!(replicas(&ground).await, Some(4));
+}
+
+#[tokio::test]
+async fn an_autoscaler_that_cannot_act_is_told_beside_a_rollout_that_is_done() {
+    let ground = Ground::pretended("idle hpa").await;
+    let at = |tag: &str, number: u64| {
+        let mut workload = ground.workload(tag);
+        workload.autoscale = Some(Autoscale { min: 1, max: 3, cpu: Some(70), ..Autoscale::default() });
+        ground.publish_of(workload, number)
+    };
+    ground.publish(&at("1", 1)).await.unwrap();
+    let api: Api<HorizontalPodAutoscaler> = ground.api().await;
+    let another = json!({"metadata": {"name": "another"}, "spec": {"maxReplicas": 2,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}}});
+    api.create(&PostParams::default(), &serde_json::from_value(another).unwrap()).await.unwrap();
+    // that two are there for the same pods is for their controller to find out
+    let noticed = async {
+        loop {
+            let status = api.get(NAME).await.unwrap().status.unwrap_or_default();
+            let active = |condition: &&HorizontalPodAutoscalerCondition| condition.type_ == "ScalingActive";
+            let ambiguous = |condition: &HorizontalPodAutoscalerCondition| condition.reason.as_deref() == Some("AmbiguousSelector");
+            if status.conditions.iter().flatten().find(active).is_some_and(ambiguous) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(90), noticed).await.unwrap();
+    ground.notes();
+    ground.publish(&at("2", 2)).await.unwrap();
+    let notes = ground.notes();
+    assert!(notes.iter().any(|note| note.starts_with("the autoscaler does not act: ") && note.contains("multiple HPAs")), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_makes_a_node_is_waited_for() {
+    let ground = Ground::pretended("grows").await;
+    ground.publish_tag("1", 1).await.unwrap();
+    let mut workload = ground.workload("2");
+    workload.resources.requests = quantities(&[("cpu", "4M")]);
+    workload.rolling.budgets.unschedulable = Duration::from_secs(9);
+    workload.rolling.budgets.scale_up = Duration::from_secs(16);
+    let publish = Publish { preflight: false, ..ground.publish_of(workload, 2) };
+    let growing = async {
+        let pods: Api<Pod> = ground.api().await;
+        let unplaced = loop {
+            let all = pods.list(&Default::default()).await.unwrap().items;
+            let unplaced = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none());
+            if let Some(pod) = all.into_iter().find(unplaced) {
+                break pod.metadata;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        // as the cluster's autoscaler says it
+        let event = json!({"metadata": {"name": "grows"}, "type": "Normal", "reason": "TriggeredScaleUp", "message": "pod triggered scale-up",
+            "involvedObject": {"kind": "Pod", "namespace": ground.namespace.name, "name": unplaced.name, "uid": unplaced.uid}});
+        ground.api::<Event>().await.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
+        Instant::now()
+    };
+    let (ended, grows) = tokio::join!(ground.publish(&publish), growing);
+    let problem = ended.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("unschedulable", 50), "{problem:?}");
+    assert!(grows.elapsed() > Duration::from_secs(13), "after {:?}", grows.elapsed());
 }

@@ -1,5 +1,6 @@
 //! Random interleavings of publish, rollback, scale and kill on the real API server: whatever happens, what runs at the end is exactly
-//! what the highest permitted sequence wanted, or its rollback; the records say so; no lock is left beyond its time.
+//! what the highest permitted sequence wanted, or its rollback: pods, Service, budget and configuration; the records say so, and no lock is left
+//! beyond its time. Every fifth release is a broken one.
 
 use std::{
     collections::BTreeMap,
@@ -8,48 +9,36 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::ConfigMap},
+    api::{
+        apps::v1::Deployment,
+        coordination::v1::Lease,
+        core::v1::{ConfigMap, Namespace},
+    },
     jiff::Timestamp,
 };
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use shipway::{
     cluster::{Cluster, Errand, Publish, Rollback, Scaling},
     domain::{
-        digest::Digest,
         event::{Event, Events},
         problem::Result,
-        reference::ImageReference,
         release::{Outcome, Release, position},
     },
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, image};
+use super::{
+    ground::{Ground, record},
+    print::{Print, Pulse, Random, is_as_recorded, is_broken, print_of, print_of_live, print_of_record, workload_of},
+};
+use crate::support::lab::lab;
 
 /// How long a killed run's lock lives.
 const TTL: Duration = Duration::from_secs(5);
-
-/// SplitMix64: a seed gives the same choices, though not the same timing.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn millis(&mut self, limit: u64) -> Duration {
-        Duration::from_millis(self.below(limit))
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Deed {
@@ -66,9 +55,6 @@ enum By {
     Kubectl,
 }
 
-/// What tells one publish from every other: the image, and a variable.
-type Print = (String, String);
-
 /// One deed, when it begins, and when it is killed.
 #[derive(Clone, Copy, Debug)]
 struct Act {
@@ -80,16 +66,26 @@ struct Act {
 #[derive(Clone, Debug, PartialEq)]
 enum End {
     Done,
-    /// Up, but without the lock at the very end, on a machine that is too slow to renew it: the record is left for the next run to end.
-    Unrecorded,
     Refused(String),
     Killed,
+    /// It lost its lock on a machine that stood still for too long: what was begun is left for the next, as by a killed run.
+    Starved(String),
 }
+
+impl End {
+    fn leaves_a_rest(&self) -> bool {
+        matches!(self, End::Killed | End::Starved(_))
+    }
+}
+
+/// What the namespace says to pods of a broken release.
+const REFUSAL: &str = "pod-rejected";
 
 /// One application of the soak.
 struct Application<'a> {
     ground: &'a Ground,
     cluster: Cluster,
+    pulse: Pulse,
     name: String,
     random: Random,
     /// The highest number that was ever tried.
@@ -99,29 +95,16 @@ struct Application<'a> {
     /// By revision, of all records that were ever seen.
     prints: BTreeMap<u64, Print>,
     counts: BTreeMap<String, usize>,
-}
-
-/// An image that only the publish of this number has.
-fn image_of(number: u64) -> ImageReference {
-    let digest: Digest = format!("sha256:{number:064x}").parse().unwrap();
-    image("1").with_digest(&digest)
-}
-
-fn print_of(number: u64) -> Print {
-    (image_of(number).to_string(), number.to_string())
-}
-
-fn print(deployment: &Deployment) -> Print {
-    let container = &deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
-    let number = container.env.iter().flatten().find(|variable| variable.name == "NUMBER").and_then(|variable| variable.value.clone());
-    (container.image.clone().unwrap_or_default(), number.unwrap_or_default())
+    /// What ran when we last looked was a broken release, with nothing to go back to.
+    broken: bool,
 }
 
 impl<'a> Application<'a> {
-    fn new(ground: &'a Ground, cluster: &Cluster, index: u64, seed: u64) -> Self {
+    fn new(ground: &'a Ground, cluster: &Cluster, pulse: &Pulse, index: u64, seed: u64) -> Self {
         let random = Random(seed.wrapping_add(index.wrapping_mul(0x1234_5678_9abc_def1)));
-        let (cluster, name) = (cluster.clone(), format!("app-{index}"));
-        Application { ground, cluster, name, random, tried: 0, reached: 0, prints: BTreeMap::new(), counts: BTreeMap::new() }
+        let (cluster, pulse, name) = (cluster.clone(), pulse.clone(), format!("app-{index}"));
+        let (prints, counts) = (BTreeMap::new(), BTreeMap::new());
+        Application { ground, cluster, pulse, name, random, tried: 0, reached: 0, prints, counts, broken: false }
     }
 
     fn act(&mut self) -> Act {
@@ -174,12 +157,9 @@ impl<'a> Application<'a> {
     }
 
     async fn publish(&self, number: u64, wait: Duration) -> End {
-        let mut workload = self.ground.workload("1");
-        workload.image = image_of(number);
-        workload.env.insert("NUMBER".to_string(), number.to_string());
-        (workload.name, workload.app) = (self.name.clone(), self.name.clone());
+        let workload = workload_of(self.ground, &self.name, number);
         let publish = Publish { lock_ttl: TTL, lock_wait: wait, ..self.ground.publish_of(workload, number) };
-        let watched = Watched::default();
+        let watched = Watched::new(&self.pulse);
         watched.end(self.cluster.publish(&publish, &watched.events(), &CancellationToken::new()).await)
     }
 
@@ -189,13 +169,13 @@ impl<'a> Application<'a> {
 
     async fn rollback(&self) -> End {
         let rollback = Rollback { errand: self.errand(), to: None };
-        let watched = Watched::default();
+        let watched = Watched::new(&self.pulse);
         watched.end(self.cluster.rollback(&rollback, &watched.events(), &CancellationToken::new()).await)
     }
 
     async fn scale(&self, replicas: i32) -> End {
         let scaling = Scaling { errand: self.errand(), to: Some(replicas), replicas: None };
-        let watched = Watched::default();
+        let watched = Watched::new(&self.pulse);
         watched.end(self.cluster.scale(&scaling, &watched.events(), &CancellationToken::new()).await)
     }
 
@@ -213,24 +193,15 @@ impl<'a> Application<'a> {
     async fn records(&mut self) -> Vec<Release> {
         let selector = format!("shipway.dev/record=release,app.kubernetes.io/instance={}", self.name);
         let maps = self.ground.api::<ConfigMap>().await.list(&ListParams::default().labels(&selector)).await.unwrap().items;
-        let mut records: Vec<Release> =
-            maps.iter().map(|map| serde_json::from_str(&map.data.as_ref().unwrap()["release.json"]).unwrap()).collect();
+        let mut records: Vec<Release> = maps.iter().map(|map| serde_json::from_str(&record(map)).unwrap()).collect();
         records.sort_by_key(|record| record.revision);
-        self.prints.extend(records.iter().map(|record| (record.revision, print(&record.deployment))));
+        self.prints.extend(records.iter().map(|record| (record.revision, print_of_record(record))));
         records
     }
 
     async fn check(&mut self, acts: &[Act], ends: &[End]) {
         let story = format!("{}: {:?}", self.name, acts.iter().zip(ends).collect::<Vec<_>>());
-        for (act, end) in acts.iter().zip(ends) {
-            let fine = match (act.deed, end) {
-                (_, End::Done | End::Unrecorded | End::Killed) => true,
-                (Deed::Publish(_), End::Refused(why)) => why == "superseded",
-                (Deed::Rollback, End::Refused(why)) => ["nothing-to-roll-back-to", "not-published"].contains(&why.as_str()),
-                (Deed::Scale(..), End::Refused(why)) => why == "not-published",
-            };
-            assert!(fine, "{story}");
-        }
+        self.check_ends(acts, ends, &story);
         let records = self.records().await;
         let Some(live) = self.ground.api::<Deployment>().await.get_opt(&self.name).await.unwrap() else {
             assert!(!ends.iter().zip(acts).any(|(end, act)| *end == End::Done && matches!(act.deed, Deed::Publish(_))), "{story}");
@@ -239,27 +210,57 @@ impl<'a> Application<'a> {
         let at = position(&live.metadata);
         let (revision, sequence) = (at.revision.unwrap(), at.sequence.unwrap().number);
         let story = format!("{story}; at revision {revision}, sequence {sequence}; records {:?}", outcomes(&records));
+        self.check_sequence(acts, ends, sequence, &story);
+        let record = records.iter().find(|record| record.revision == revision).unwrap_or_else(|| panic!("no record of what runs: {story}"));
+        let expected = match (record.restores, &record.sequence) {
+            (Some(restored), _) => self.prints[&restored].clone(),
+            (None, published) => print_of(self.ground, &self.name, published.as_ref().unwrap().number),
+        };
+        assert_eq!(print_of_record(record), expected, "{story}");
+        let rest = ends.iter().any(End::leaves_a_rest);
+        let ended = |(act, end): (&Act, &End)| !matches!(act.deed, Deed::Scale(..)) && *end == End::Done;
+        // one that ended after what was killed has put everything in its place
+        let all = !rest && acts.iter().zip(ends).any(ended);
+        assert_eq!(print_of_live(self.ground, &live, &expected, all).await, expected, "{story}");
+        let number = record.sequence.as_ref().unwrap().number;
+        self.broken = record.restores.is_none() && is_broken(number);
+        if record.restores.is_none() && number < sequence {
+            let newer = |known: &&Release| known.restores.is_none() && known.sequence.as_ref().unwrap().number == sequence;
+            let failed = records.iter().find(newer).unwrap_or_else(|| panic!("{sequence} was overtaken without a trace: {story}"));
+            assert!(is_broken(sequence) && failed.outcome != Outcome::Succeeded, "{sequence} was good, and does not run: {story}");
+        }
+        let fine = record.outcome == Outcome::Succeeded || (record.outcome == Outcome::Failed && self.broken);
+        assert!(fine || rest || self.broken, "{story}");
+        assert!(records.iter().filter(|record| record.outcome == Outcome::Pending).count() <= usize::from(rest) * acts.len(), "{story}");
+        assert!(records.iter().all(|later| later.revision <= revision || later.outcome != Outcome::Succeeded), "{story}");
+        self.check_lock(rest, &story).await;
+    }
+
+    /// Each run ended as it may end.
+    fn check_ends(&self, acts: &[Act], ends: &[End], story: &str) {
+        let breaks = self.broken || acts.iter().any(|act| matches!(act.deed, Deed::Publish(number) if is_broken(number)));
+        for (act, end) in acts.iter().zip(ends) {
+            let fine = match (act.deed, end) {
+                (Deed::Publish(number), End::Done) => !is_broken(number),
+                (_, End::Done | End::Killed | End::Starved(_)) => true,
+                (Deed::Publish(number), End::Refused(why)) => why == "superseded" || (is_broken(number) && why == REFUSAL),
+                (Deed::Rollback, End::Refused(why)) => ["nothing-to-roll-back-to", "not-published"].contains(&why.as_str()),
+                (Deed::Scale(..), End::Refused(why)) => why == "not-published" || (breaks && why == REFUSAL),
+            };
+            assert!(fine, "{story}");
+        }
+    }
+
+    fn check_sequence(&mut self, acts: &[Act], ends: &[End], sequence: u64, story: &str) {
         assert!(sequence >= self.reached && sequence <= self.tried, "the sequence never goes back: {story}");
         for (act, end) in acts.iter().zip(ends) {
             match (act.deed, end) {
-                (Deed::Publish(number), End::Done | End::Unrecorded) => assert!(sequence >= number, "{story}"),
-                (Deed::Publish(number), End::Refused(_)) => assert!(sequence > number, "superseded by nobody: {story}"),
+                (Deed::Publish(number), End::Refused(why)) if why == "superseded" => assert!(sequence > number, "by nobody: {story}"),
+                (Deed::Publish(number), End::Done | End::Refused(_)) => assert!(sequence >= number, "{story}"),
                 _ => {}
             }
         }
         self.reached = sequence;
-        let record = records.iter().find(|record| record.revision == revision).unwrap_or_else(|| panic!("no record of what runs: {story}"));
-        let expected = match record.restores {
-            Some(restored) => self.prints[&restored].clone(),
-            None => print_of(sequence),
-        };
-        assert_eq!(print(&live), expected, "{story}");
-        assert_eq!((print(&record.deployment), &record.image), (expected.clone(), &expected.0), "{story}");
-        let killed = ends.contains(&End::Killed) || ends.contains(&End::Unrecorded);
-        assert!(record.outcome == Outcome::Succeeded || killed, "{story}");
-        assert!(records.iter().filter(|record| record.outcome == Outcome::Pending).count() <= usize::from(killed) * acts.len(), "{story}");
-        assert!(records.iter().all(|later| later.revision <= revision || later.outcome != Outcome::Succeeded), "{story}");
-        self.check_lock(killed, &story).await;
     }
 
     async fn check_lock(&self, killed: bool, story: &str) {
@@ -273,30 +274,40 @@ impl<'a> Application<'a> {
 
     /// All runs have ended: what was killed last is seen to by one more publish, which has not to wait longer than a lock lives.
     async fn settle(&mut self) {
-        self.tried += 1;
+        self.tried += 1 + u64::from(is_broken(self.tried + 1));
         let begun = Instant::now();
-        let mut end = self.publish(self.tried, Duration::from_secs(60)).await;
-        if end == End::Unrecorded {
-            end = self.publish(self.tried, Duration::from_secs(60)).await;
-        }
+        let end = self.publish(self.tried, Duration::from_secs(60)).await;
         assert_eq!(end, End::Done, "{}", self.name);
         println!("{}: settled after {:.1?}; {:?}", self.name, begun.elapsed(), self.counts);
         let records = self.records().await;
         assert!(records.iter().all(|record| record.outcome != Outcome::Pending), "{}: {:?}", self.name, outcomes(&records));
         let live = self.ground.api::<Deployment>().await.get(&self.name).await.unwrap();
-        assert_eq!(print(&live), print_of(self.tried));
+        let expected = print_of(self.ground, &self.name, self.tried);
+        assert_eq!(print_of_live(self.ground, &live, &expected, true).await, expected);
+        assert!(is_as_recorded(self.ground, &live, records.last().unwrap()).await, "{}", self.name);
+        let selector = format!("shipway.dev/config=files,app.kubernetes.io/instance={}", self.name);
+        let configs = self.ground.api::<ConfigMap>().await.list(&ListParams::default().labels(&selector)).await.unwrap().items;
+        let needed =
+            |map: &ConfigMap| records.iter().any(|record| record.config.as_ref().map(|config| &config.name) == map.metadata.name.as_ref());
+        assert!(!configs.is_empty() && configs.iter().all(needed), "{}: a configuration that nobody needs", self.name);
         let lease: Lease = self.ground.api().await.get(&format!("shipway-{}", self.name)).await.unwrap();
         assert_eq!(lease.spec.unwrap().holder_identity, None, "{}", self.name);
     }
 }
 
 /// What a run says of a record that it could not complete.
-#[derive(Default)]
-struct Watched(Arc<Mutex<Option<String>>>);
+struct Watched<'a> {
+    unrecorded: Arc<Mutex<Option<String>>>,
+    pulse: &'a Pulse,
+}
 
-impl Watched {
+impl<'a> Watched<'a> {
+    fn new(pulse: &'a Pulse) -> Self {
+        Watched { unrecorded: Arc::default(), pulse }
+    }
+
     fn events(&self) -> Events {
-        let kept = self.0.clone();
+        let kept = self.unrecorded.clone();
         Events::new(move |event| match event {
             Event::Warning { text, .. } if text.starts_with("the release's record was not completed") => *kept.lock().unwrap() = Some(text),
             _ => {}
@@ -304,15 +315,12 @@ impl Watched {
     }
 
     fn end<T>(&self, result: Result<T>) -> End {
-        match result {
-            Ok(_) => match self.0.lock().unwrap().take() {
-                Some(why) if why.contains("was lost to another run, or could not be renewed") => End::Unrecorded,
-                Some(why) => End::Refused(why),
-                None => End::Done,
-            },
-            // on a machine that is too slow to renew the lock, or to answer, in time: what was begun is left for the next, as by a killed run
-            Err(problem) if ["lock-lost", "cluster-unreachable"].contains(&problem.code.slug()) => End::Killed,
-            Err(problem) => End::Refused(problem.code.slug().to_string()),
+        let starved = |why: String| if self.pulse.missed(TTL) { End::Starved(why) } else { End::Refused(why) };
+        match (result, self.unrecorded.lock().unwrap().take()) {
+            (Ok(_), None) => End::Done,
+            (Ok(_), Some(why)) => starved(why),
+            (Err(problem), _) if ["lock-lost", "cluster-unreachable"].contains(&problem.code.slug()) => starved(problem.to_string()),
+            (Err(problem), _) => End::Refused(problem.code.slug().to_string()),
         }
     }
 }
@@ -324,15 +332,21 @@ fn outcomes(records: &[Release]) -> Vec<(u64, Outcome, Option<u64>)> {
 async fn soak(test: &str, seed: u64, applications: u64, rounds: u64) {
     println!("seed {seed}, {applications} applications, {rounds} rounds each");
     let ground = Ground::pretended(test).await;
-    let cluster = ground.cluster().await;
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(lab().client().await);
+    namespaces.patch(&ground.namespace.name, &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
+    let (cluster, pulse) = (ground.cluster().await, Pulse::default());
     let one = async |index: u64| {
-        let mut application = Application::new(&ground, &cluster, index, seed);
+        let mut application = Application::new(&ground, &cluster, &pulse, index, seed);
         for _ in 0..rounds {
             application.round().await;
         }
         application.settle().await;
     };
-    futures::future::join_all((0..applications).map(one)).await;
+    tokio::select! {
+        _ = futures::future::join_all((0..applications).map(one)) => {}
+        () = pulse.beat(&ground) => {}
+    }
 }
 
 #[tokio::test]

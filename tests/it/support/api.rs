@@ -50,7 +50,9 @@ pub struct Shares {
     /// What comes before the lock.
     pub preflight: usize,
     pub watches: usize,
-    /// All others but the list that goes before each watch.
+    /// That which goes before each watch.
+    pub lists: usize,
+    /// All others.
     pub rest: usize,
 }
 
@@ -58,7 +60,9 @@ impl Shares {
     pub fn of(seen: &[Seen], lease: &str) -> Shares {
         let watches = seen.iter().filter(|seen| seen.is_watch()).count();
         let preflight = seen.iter().position(|seen| seen.path.ends_with(lease)).unwrap();
-        Shares { preflight, watches, rest: seen.len() - preflight - 2 * watches }
+        let watched = |list: &&Seen| seen.iter().any(|seen| seen.is_watch() && seen.path == list.path);
+        let lists = seen[preflight..].iter().filter(|seen| seen.method == "GET" && !seen.is_watch()).filter(watched).count();
+        Shares { preflight, watches, lists, rest: seen.len() - preflight - watches - lists }
     }
 }
 

@@ -152,6 +152,23 @@ fn done_means_the_newest_pods_not_the_old_ones() {
 }
 
 #[test]
+fn an_old_pod_that_is_told_to_go_is_not_waited_for_any_longer() {
+    let mut rollout = rollout(ALL_UP);
+    let mut old = set("o", 1, "{replicas: 2}");
+    let mut leaving = pod("x", "o", SPEC, READY);
+    leaving.metadata.deletion_timestamp = Some(read("2026-01-02T03:04:05Z"));
+    rollout.see_set(old.clone(), secs(0));
+    rollout.see_pod(leaving, secs(1));
+    assert_eq!(rollout.judge(secs(1)).waiting, "2 old pods to be stopped", "so many are wanted still, and another may come");
+    old.spec.as_mut().unwrap().replicas = Some(0);
+    rollout.see_set(old, secs(1));
+    rollout.see_pod(pod("y", "o", SPEC, READY), secs(1));
+    assert_eq!(rollout.judge(secs(1)).waiting, "1 old pods to be stopped", "y was not told yet");
+    rollout.gone("y");
+    assert_eq!(rollout.judge(secs(1)).verdict, Verdict::Done, "whatever the ReplicaSet still counts");
+}
+
+#[test]
 fn done_needs_the_service_to_have_the_new_pods() {
     let mut rollout = Rollout::new(expect(2, true), Budgets::default());
     rollout.see_deployment(Some(deployment(2, "")), secs(0));
