@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Build, Image, assemble,
+    Build, Image,
+    arguments::not_covered,
+    assemble,
     base::{Base, Bases},
     config::{ImageConfig, Platform},
     context::{Context, Look, Place, read_text},
@@ -42,6 +44,10 @@ pub(super) struct Built {
 pub(super) async fn build(build: &Build, registry: &registry::Client, events: &Events) -> Result<Image> {
     let (dockerfile, file) = parsed(build)?;
     std::fs::create_dir_all(&build.scratch).map_err(|error| Problem::io("create", &build.scratch, &error))?;
+    // Before anything is fetched: another engine may have bases that we do not reach.
+    if let Some(found) = uncovered_in(&dockerfile, &file, &build.platforms, &build.args)? {
+        return Err(not_covered(&found, &file));
+    }
     let wanted = wanted_platforms(&build.platforms)?;
     let mut bases = Bases::new(registry, build.base_registry.as_deref(), &build.root);
     let mut platforms_gathered = Vec::new();

@@ -143,7 +143,8 @@ pub(super) fn globals(dockerfile: &Dockerfile, file: &str, platform: &Platform, 
             ("ARCH", platform.architecture.clone()),
             ("VARIANT", variant),
         ];
-        scope.variables.extend(parts.map(|(name, value)| (format!("{prefix}{name}"), value)));
+        let parts = parts.map(|(name, value)| (format!("{prefix}{name}"), value));
+        scope.variables.extend(parts.map(|(name, value)| (name.clone(), given.get(&name).cloned().unwrap_or(value))));
     }
     for line in dockerfile.stages().0 {
         let Instruction::Arg(pairs) = &line.instruction else { continue };

@@ -45,7 +45,7 @@ use crate::{
         dockerfile::{Dockerfile, Uncovered},
         event::{Events, LayerRole},
         image_source::{ImageSource, LayoutReference},
-        problem::Result,
+        problem::{Problem, Result},
         reference::ImageReference,
     },
     registry,
@@ -184,6 +184,11 @@ pub fn uncovered(build: &Build) -> Result<Option<Uncovered>> {
 /// The same of a Dockerfile that was read already; `file` is its name for messages.
 pub fn uncovered_in(dockerfile: &Dockerfile, file: &str, args: &BTreeMap<String, String>) -> Result<Option<Uncovered>> {
     engine::uncovered_in(dockerfile, file, &[], args)
+}
+
+/// The problem of an instruction that the native engine does not cover.
+pub fn not_covered(found: &Uncovered, file: &str) -> Problem {
+    arguments::not_covered(found, file)
 }
 
 /// The Dockerfile without what follows the stage `target` (image.target), which the error names.

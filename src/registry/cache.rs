@@ -1,5 +1,6 @@
 //! What earlier runs read and pushed, in a folder that CI may keep. Content lies under its digest and is verified each time it is read;
-//! the rest are hints that only say what to ask the registry for. So a cache that is lost, damaged or a lie costs time and nothing else.
+//! the rest are hints that say what to ask the registry for, and which of its images are ours. So a cache that is lost or damaged costs time
+//! and nothing else.
 
 use std::{
     fs,
@@ -52,10 +53,12 @@ impl Cache {
     /// Fails when the folder cannot be made.
     pub fn open(dir: &Path) -> Result<Cache> {
         let dir = dir.join(VERSION);
-        for kind in ["content", "hints", "layers"] {
+        for kind in ["content", "hints"] {
             let folder = dir.join(kind);
             fs::create_dir_all(&folder).map_err(|error| Problem::io("create", &folder, &error))?;
         }
+        // One of an earlier version that cannot be written is still read.
+        let _ = fs::create_dir(dir.join("layers"));
         Ok(Cache { dir })
     }
 
@@ -104,7 +107,16 @@ impl Cache {
     pub(super) fn take_layer(&self, digest: &Digest, size: u64, to: &Path) -> bool {
         let path = self.layer_path(digest);
         let Ok(there) = fs::metadata(&path) else { return false };
-        if there.len() != size || !copy_verified(&path, to, size).is_ok_and(|copied| copied == *digest) {
+        let damaged = match copy_verified(&path, to, size) {
+            Ok(copied) => there.len() != size || copied != *digest,
+            // A full disk says nothing of the layer.
+            Err(error) => {
+                tracing::debug!("{} cannot be copied: {error}", path.display());
+                let _ = fs::remove_file(to);
+                return false;
+            }
+        };
+        if damaged {
             tracing::debug!("{} is damaged, and is passed over", path.display());
             let _ = (fs::remove_file(&path), fs::remove_file(to));
             return false;
@@ -122,12 +134,14 @@ impl Cache {
         if size > LAYERS || path.exists() {
             return;
         }
-        make_room(&self.dir.join("layers"), LAYERS - size);
+        let folder = self.dir.join("layers");
+        make_room(&folder, LAYERS - size);
         // A copy, as what was fetched may be written over in place. A name of its own until it is whole: nobody reads half a layer.
-        let beside = self.dir.join("layers").join(format!("{}.{}", digest.hex(), std::process::id()));
-        let kept = fs::copy(from, &beside).and_then(|_| fs::rename(&beside, &path));
+        let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut beside| {
+            std::io::copy(&mut fs::File::open(from)?, &mut beside)?;
+            beside.persist(&path).map_err(|error| error.error)
+        });
         if let Err(error) = kept {
-            let _ = fs::remove_file(&beside);
             tracing::debug!("{} cannot be kept: {error}", path.display());
         }
     }

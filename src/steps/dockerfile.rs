@@ -54,10 +54,15 @@ pub(super) async fn run(run: &Run, built: &Built, job: Job) -> Result<Context> {
     .await
 }
 
+/// Where the project's own Dockerfile is; for messages, too: `Dockerfile` reads better than `./Dockerfile`.
+pub(super) fn own_path(plan: &Plan, dockerfile: &str) -> PathBuf {
+    let root = &plan.facts.dir;
+    if root == Path::new(".") { PathBuf::from(dockerfile) } else { root.join(dockerfile) }
+}
+
 fn own_context(run: &Run, dockerfile: &str) -> Result<Done<Context>> {
     let root = &run.plan.facts.dir;
-    // For messages, too: `Dockerfile` reads better than `./Dockerfile`.
-    let path = if root == Path::new(".") { PathBuf::from(dockerfile) } else { root.join(dockerfile) };
+    let path = own_path(&run.plan, dockerfile);
     if !path.is_file() {
         return Err(Problem::new(Code::FileUnreadable, format!("image.dockerfile: {} is not there", path.display())));
     }

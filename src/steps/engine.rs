@@ -3,6 +3,7 @@
 use super::{access, run::Run};
 use crate::{
     domain::{
+        dockerfile::Dockerfile,
         image_source::ImageSource,
         problem::{Code, Problem, Result},
         redact::Redactor,
@@ -35,6 +36,28 @@ pub(super) async fn build(run: &Run, build: &Build) -> Result<Image> {
     }
 }
 
+/// Fails when nothing here can build the project's own Dockerfile, which `file` is.
+pub(super) async fn foresee(run: &Run, dockerfile: &Dockerfile, file: &str) -> Result<()> {
+    let settings = &run.plan.settings.image;
+    let (found, wanted) = (image::uncovered_in(dockerfile, file, &settings.build_args)?, wanted(&run.plan));
+    match (found, settings.engine) {
+        (None, Engine::Native | Engine::Auto) => Ok(()),
+        (Some(found), Engine::Native) => Err(image::not_covered(&found, file)),
+        (found, _) => {
+            let machine = machine_for(&run.plan, &[], &run.redactor)?;
+            engines::find(&machine, wanted).await.map(drop).map_err(|problem| match found {
+                Some(found) if wanted.is_none() => because(problem, &image::not_covered(&found, file).message),
+                _ => problem,
+            })
+        }
+    }
+}
+
+/// That there is no engine, with what it is needed for.
+fn because(problem: Problem, why: &str) -> Problem {
+    Problem { message: format!("{why}; {}", problem.message), ..problem }
+}
+
 /// The engine that the settings name, when it is not ours.
 pub(super) fn wanted(plan: &Plan) -> Option<Other> {
     match plan.settings.image.engine {
@@ -50,7 +73,7 @@ async fn by_other(run: &Run, build: &Build, wanted: Option<Other>, why: &str) ->
     let machine = machine_for(&run.plan, &bases, &run.redactor)?;
     let found = engines::find(&machine, wanted).await.map_err(|problem| match wanted {
         Some(_) => problem,
-        None => Problem { message: format!("{why}; {}", problem.message), ..problem },
+        None => because(problem, why),
     })?;
     run.events.note(format!("{why}; the image is built by {}", found.words));
     if build.base_registry.is_some() && found.engine != Other::Buildah {

@@ -11,7 +11,7 @@ use std::{
 use super::{
     access::cache_dir,
     build::Built,
-    dockerfile::Context,
+    dockerfile::{Context, own_path},
     engine,
     run::{Done, Run, cancelled},
 };
@@ -77,11 +77,29 @@ pub(super) async fn run(run: &Run, context: &Context, built: Built) -> Result<Pu
     .await
 }
 
-/// Looks at the target's repository before the long part of a run: a password that is refused must not be found out after the build. What
-/// it sees spares the push its own look.
+/// What can be known of the image before the long part of a run: whether the project's own Dockerfile can be built, and whether the
+/// target's repository lets us in.
 pub(super) async fn foresee(run: &Run) -> Result<()> {
+    if run.plan.is_library() {
+        return Ok(());
+    }
+    if let Some(own) = &run.plan.settings.image.dockerfile {
+        refuse_secrets(run)?;
+        let path = own_path(&run.plan, own);
+        // The build may make it.
+        if path.is_file() {
+            let parsed = own_dockerfile(&run.plan, &path)?;
+            engine::foresee(run, &parsed, own).await?;
+        }
+    }
+    look(run).await
+}
+
+/// Looks at the target's repository: a password that is refused must not be found out after the build. What it sees spares the push its own
+/// look.
+async fn look(run: &Run) -> Result<()> {
     let plan = &run.plan;
-    if !plan.pushes || plan.is_library() {
+    if !plan.pushes {
         return Ok(());
     }
     let (earlier, base) = (earlier(run), base(plan));
@@ -135,7 +153,7 @@ fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build
     let plan = &run.plan;
     let version = plan.target.tag.clone().unwrap_or_default();
     let parsed = own_dockerfile(plan, &context.dockerfile)?;
-    check_arguments(run, &parsed)?;
+    warn_of_unused(run, &parsed);
     Ok(image::Build {
         context: context.dir.clone(),
         borrowed: context.borrowed.clone(),
@@ -168,21 +186,26 @@ pub(super) fn own_dockerfile(plan: &Plan, path: &Path) -> Result<Dockerfile> {
     }
 }
 
-/// Build arguments stay in an image's history, where no secret may stand; one that nothing declares is a mistake of its name.
-fn check_arguments(run: &Run, dockerfile: &Dockerfile) -> Result<()> {
+/// Build arguments stay in an image's history, where no secret may stand.
+fn refuse_secrets(run: &Run) -> Result<()> {
+    let mut given = run.plan.settings.image.build_args.iter();
+    let Some((name, _)) = given.find(|(_, value)| run.redactor.redact(value) != value.as_str()) else { return Ok(()) };
+    let what = format!("image.build_args.{name} holds a secret, and build arguments stand in the image's history for all to read");
+    Err(Problem::new(Code::SettingInvalid, what).hint("fetch what needs the secret in the Maven build, and COPY the result"))
+}
+
+/// A build argument that nothing declares is a mistake of its name.
+fn warn_of_unused(run: &Run, dockerfile: &Dockerfile) {
     let declared = dockerfile.arguments();
-    for (name, value) in &run.plan.settings.image.build_args {
-        if run.redactor.redact(value) != value.as_str() {
-            let what = format!("image.build_args.{name} holds a secret, and build arguments stand in the image's history for all to read");
-            return Err(Problem::new(Code::SettingInvalid, what)
-                .hint("fetch what needs the secret in the Maven build, and COPY it; or let BuildKit mount it (RUN --mount=type=secret)"));
-        }
-        if !declared.contains(name.as_str()) && !PREDEFINED.contains(&name.to_ascii_uppercase().as_str()) {
-            let text = format!("image.build_args.{name} has no effect: the Dockerfile has no ARG {name}");
+    for name in run.plan.settings.image.build_args.keys() {
+        let upper = name.to_ascii_uppercase();
+        let known = declared.contains(name.as_str()) || PREDEFINED.contains(&upper.as_str()) || upper.starts_with("BUILDKIT_");
+        // Another frontend has arguments of its own.
+        if !known && dockerfile.syntax.is_none() {
+            let text = format!("image.build_args.{name} has no effect: no ARG of this Dockerfile has the name");
             run.events.warning(text, "correct the name, or remove the setting");
         }
     }
-    Ok(())
 }
 
 /// Labels for an image of the project's own Dockerfile: those that are set, and those of the OCI image-spec that it does not set itself.

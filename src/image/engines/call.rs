@@ -4,18 +4,20 @@ use std::{
     collections::VecDeque,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{Build, Found, Handed, Machine, Other, ground::Ground, save};
 use crate::{
     domain::{
         event::{Event, Events},
+        image_source::ImageSource,
         problem::{Code, EvidenceKind, Problem, Result},
         units::format_duration,
     },
-    image::config::Platform,
+    image::{config::Platform, engine::base_names},
     process::{self, Command},
+    registry,
 };
 
 /// How long a question to a program may take.
@@ -78,6 +80,7 @@ pub(super) struct Call<'a> {
     pub ground: &'a Ground,
     pub build: &'a Build,
     pub platform: Option<&'a Platform>,
+    pub registry: &'a registry::Client,
     pub events: &'a Events,
     /// Which of several platforms this is.
     pub nth: usize,
@@ -93,19 +96,23 @@ impl Call<'_> {
                 Ok(Handed::Layout(out))
             }
             Other::Docker => {
-                let id = self.build_with_id(self.docker()).await?;
+                let name = self.handed_name();
+                self.run(self.docker(&name).await?).await?;
                 let archive = self.build.scratch.join(format!("handed-{}.tar", self.nth));
-                self.run(words(&["save", "--output", &shown(&archive), &id])).await?;
-                let saved = save::read(&archive, &out);
-                fs::remove_file(&archive).map_err(|error| Problem::io("remove", &archive, &error))?;
-                self.forget(words(&["image", "rm", &id])).await;
+                let saved = match self.run(words(&["save", "--output", &shown(&archive), &name])).await {
+                    Ok(()) => save::read(&archive, &out),
+                    Err(problem) => Err(problem),
+                };
+                let _ = fs::remove_file(&archive);
+                self.forget(words(&["image", "rm", "--no-prune", &name])).await;
                 Ok(Handed::Saved(saved?))
             }
             Other::Buildah => {
-                let id = self.build_with_id(self.buildah()).await?;
-                self.run(words(&["push", "--quiet", &id, &format!("oci:{}", out.display())])).await?;
-                self.forget(words(&["rmi", "--force", &id])).await;
-                Ok(Handed::Layout(out))
+                let name = self.handed_name();
+                self.run(self.buildah(&name).await?).await?;
+                let pushed = self.run(words(&["push", "--quiet", &name, &format!("oci:{}", out.display())])).await;
+                self.forget(words(&["rmi", &name])).await;
+                pushed.map(|()| Handed::Layout(out))
             }
         }
     }
@@ -129,8 +136,11 @@ impl Call<'_> {
         args
     }
 
-    fn docker(&self) -> Vec<String> {
-        let mut args = words(&["build", "--pull", "--file", &shown(&self.ground.dockerfile), "--iidfile", &shown(&self.id_file())]);
+    async fn docker(&self, name: &str) -> Result<Vec<String>> {
+        let mut args = words(&["build", "--file", &shown(&self.ground.dockerfile), "--tag", name]);
+        if !self.stands_on_what_is_only_here(&["image", "inspect", "--format", "{{.Id}}"]).await? {
+            args.push("--pull".to_string());
+        }
         // A builder in a container of its own (docker-container) keeps the image to itself otherwise.
         if self.found.buildx {
             args.push("--load".to_string());
@@ -140,12 +150,15 @@ impl Call<'_> {
         }
         args.extend(self.arguments());
         args.push(shown(&self.build.context));
-        args
+        Ok(args)
     }
 
-    fn buildah(&self) -> Vec<String> {
-        let mut args = words(&["build", "--pull-always", "--file", &shown(&self.ground.dockerfile)]);
-        args.extend(words(&["--ignorefile", &shown(&self.ground.ignore_file), "--iidfile", &shown(&self.id_file())]));
+    async fn buildah(&self, name: &str) -> Result<Vec<String>> {
+        let mut args = words(&["build", "--file", &shown(&self.ground.dockerfile), "--tag", name]);
+        args.extend(words(&["--ignorefile", &shown(&self.ground.ignore_file)]));
+        if !self.stands_on_what_is_only_here(&["inspect", "--type", "image", "--format", "{{.FromImageID}}"]).await? {
+            args.push("--pull-always".to_string());
+        }
         if let Some(folder) = &self.ground.certificates {
             args.extend(words(&["--cert-dir", &shown(folder)]));
         }
@@ -161,7 +174,27 @@ impl Call<'_> {
         }
         args.extend(self.arguments());
         args.push(shown(&self.build.context));
-        args
+        Ok(args)
+    }
+
+    /// Whether a base is in no registry that we can see, and the engine has it: an earlier step built it there. Then bases are not pulled
+    /// anew, which would fail.
+    async fn stands_on_what_is_only_here(&self, question: &[&str]) -> Result<bool> {
+        let mut found = false;
+        for base in base_names(self.build)? {
+            let Ok(ImageSource::Registry(reference)) = base.parse() else { continue };
+            let args = [question, &[base.as_str()]].concat();
+            if !self.ask(&args).await?.good() {
+                continue;
+            }
+            let seen = tokio::time::timeout(QUESTION, self.registry.head(&reference)).await;
+            if !matches!(seen, Ok(Ok(Some(_)))) {
+                let name = self.found.engine.name();
+                self.events.note(format!("{name} has the base {base}, which no registry shows: bases are not pulled anew"));
+                found = true;
+            }
+        }
+        Ok(found)
     }
 
     /// Build arguments and the stage, as docker and buildah are given them.
@@ -170,22 +203,23 @@ impl Call<'_> {
         given.chain(self.build.target.iter().flat_map(|target| words(&["--target", target]))).collect()
     }
 
-    fn id_file(&self) -> PathBuf {
-        self.build.scratch.join(format!("image-id-{}", self.nth))
-    }
-
-    async fn build_with_id(&self, args: Vec<String>) -> Result<String> {
-        self.run(args).await?;
-        let file = self.id_file();
-        let id = fs::read_to_string(&file).map_err(|error| Problem::io("read", &file, &error))?;
-        Ok(id.trim().to_string())
-    }
-
     /// What the engine keeps of the image is not needed any more; a failure to remove it is no failure of the build.
     async fn forget(&self, args: Vec<String>) {
-        let args: Vec<String> = self.found.first.iter().cloned().chain(args).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let _ = ask(self.machine, self.found.engine.program(), &args, &self.env()).await;
+        let _ = self.ask(&args).await;
+    }
+
+    async fn ask(&self, args: &[&str]) -> Result<Answer> {
+        let args: Vec<&str> = self.found.first.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        ask(self.machine, self.found.engine.program(), &args, &self.env()).await
+    }
+
+    /// A name of this build's own for the image, so that no other build on the engine takes it away; its id may be another's, too.
+    fn handed_name(&self) -> String {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let scratch = self.build.scratch.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let scratch: String = scratch.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+        format!("shipway-handover:{}-{scratch}-{}", since.as_nanos(), self.nth)
     }
 
     fn env(&self) -> Vec<(String, String)> {

@@ -12,7 +12,7 @@ use crate::{
 const BUILDKIT_SOCKET: &str = "/run/buildkit/buildkitd.sock";
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// The engine that is wanted, else the first that answers: BuildKit where BUILDKIT_HOST names it, a Docker engine, buildah. The error
+/// The engine that is wanted, else the first that answers: BuildKit where BUILDKIT_HOST or its socket names it, a Docker engine, buildah. The error
 /// lists what was looked for.
 pub async fn find(machine: &Machine, wanted: Option<Other>) -> Result<Found> {
     let order: Vec<Other> = wanted.map_or_else(|| vec![Other::Buildkit, Other::Docker, Other::Buildah], |engine| vec![engine]);
@@ -28,7 +28,7 @@ pub async fn find(machine: &Machine, wanted: Option<Other>) -> Result<Found> {
         None => format!("no other engine was found: {}", missing.join("; ")),
     };
     Err(Problem::new(Code::EngineMissing, message).hint(
-        "start BuildKit and set BUILDKIT_HOST, or give the job docker with DOCKER_HOST, or install buildah; or do in the Maven build or in a base image \
+        "start BuildKit and set BUILDKIT_HOST (or have its socket at its usual place), or give the job docker with DOCKER_HOST, or install buildah; or do in the Maven build or in a base image \
          what the Dockerfile does by commands",
     ))
 }
@@ -99,7 +99,9 @@ async fn docker(machine: &Machine) -> Result<Result<Found, String>> {
 async fn buildkit_of_docker(machine: &Machine, client: &str) -> Result<(Vec<(String, String)>, bool)> {
     let major: u32 = client.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
     let set = call::variable(machine, "DOCKER_BUILDKIT");
-    let buildx = major >= 23 && set != Some("0") && call::ask(machine, "docker", &["buildx", "version"], &[]).await?.good();
+    // As the program reads it: a Go boolean.
+    let off = matches!(set, Some("0" | "f" | "F" | "false" | "False" | "FALSE"));
+    let buildx = major >= 23 && !off && call::ask(machine, "docker", &["buildx", "version"], &[]).await?.good();
     let asked = set.is_none() && (major < 23 || buildx);
     Ok((if asked { vec![("DOCKER_BUILDKIT".to_string(), "1".to_string())] } else { Vec::new() }, buildx))
 }

@@ -94,7 +94,7 @@ pub async fn build(found: &Found, build: &Build, machine: &Machine, registry: &r
     };
     let mut parts = Vec::new();
     for (nth, platform) in platforms.iter().enumerate() {
-        let call = Call { found, machine, ground: &ground, build, platform: platform.as_ref(), events, nth };
+        let call = Call { found, machine, ground: &ground, build, platform: platform.as_ref(), registry, events, nth };
         let handed: Handed = call.build().await?;
         parts.push(handed.adopt(build, platform.as_ref(), registry, events).await?);
     }

@@ -99,3 +99,74 @@ fn small(files: &Files, name: &str) -> Result<Vec<u8>> {
 fn broken(why: impl std::fmt::Display) -> Problem {
     Problem::new(Code::EngineFailed, format!("what docker saved of the image cannot be used: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of these files; a content `-> target` makes a link.
+    fn archive(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
+        let path = dir.join("saved.tar");
+        let mut tar = tar::Builder::new(File::create(&path).unwrap());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            match content.strip_prefix("-> ") {
+                Some(target) => {
+                    header.set_entry_type(tar::EntryType::Symlink);
+                    header.set_size(0);
+                    tar.append_link(&mut header, name, target).unwrap();
+                }
+                None => {
+                    header.set_size(content.len() as u64);
+                    tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+                }
+            }
+        }
+        tar.finish().unwrap();
+        path
+    }
+
+    fn saved(files: &[(&str, &str)]) -> Result<(String, Vec<String>), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = read(&archive(dir.path(), files), &dir.path().join("out")).map_err(|problem| problem.message)?;
+        let layers = saved.layers.iter().map(|layer| fs::read_to_string(layer).unwrap()).collect();
+        Ok((String::from_utf8(saved.config.to_vec()).unwrap(), layers))
+    }
+
+    #[test]
+    fn archives_of_all_versions_are_read() {
+        let classic = [
+            ("manifest.json", r#"[{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}]"#),
+            ("c.json", "{}"),
+            ("a/layer.tar", "one"),
+            ("b/layer.tar", "-> ../a/layer.tar"),
+        ];
+        assert_eq!(saved(&classic), Ok(("{}".to_string(), vec!["one".to_string(), "one".to_string()])));
+        // Since 25.0 it is an OCI layout as well.
+        let layout = [
+            ("blobs/sha256/c", "{}"),
+            ("blobs/sha256/l", "two"),
+            ("index.json", "{}"),
+            ("manifest.json", r#"[{"Config": "blobs/sha256/c", "Layers": ["blobs/sha256/l"], "LayerSources": {}}]"#),
+            ("oci-layout", "{}"),
+        ];
+        assert_eq!(saved(&layout), Ok(("{}".to_string(), vec!["two".to_string()])));
+    }
+
+    #[test]
+    fn what_is_no_image_is_told() {
+        let one = r#"[{"Config": "c", "Layers": ["../../l"]}]"#;
+        for (files, expected) in [
+            (vec![("x", "")], "manifest.json is not in it"),
+            (vec![("manifest.json", "{")], "its manifest.json: "),
+            (vec![("manifest.json", "[]")], "it holds 0 images instead of one"),
+            (vec![("manifest.json", r#"[{"Config": "c", "Layers": []}, {"Config": "c", "Layers": []}]"#)], "it holds 2 images"),
+            (vec![("manifest.json", r#"[{"Config": "c", "Layers": []}]"#)], "c is not in it"),
+            (vec![("manifest.json", one), ("c", "{}"), ("l", "-> /etc/passwd")], "../../l is not in it"),
+        ] {
+            let problem = saved(&files).unwrap_err();
+            assert!(problem.contains(expected), "{files:?}: {problem}");
+        }
+    }
+}

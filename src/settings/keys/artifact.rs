@@ -164,7 +164,8 @@ pub struct Image {
     /// What builds the image.
     #[schemars(extend("default" = "auto", "x-baked" = true))]
     pub engine: Engine,
-    /// Folder, which CI may keep between jobs, of what earlier runs learnt of registries: it saves requests; off: none.
+    /// Folder, which CI may keep between jobs, of what earlier runs learnt of registries and of bases' layers that they fetched (1 GiB at
+    /// most); off: none.
     #[schemars(extend("x-kind" = "file", "x-default" = "shipway/images in XDG_CACHE_HOME or ~/.cache"))]
     pub cache: Option<PathBuf>,
 }

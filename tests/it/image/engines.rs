@@ -24,8 +24,9 @@ fn checkout(base: &str) -> Checkout {
     let jar = super::jar(&dir.path().join("app.jar"), &[("META-INF/MANIFEST.MF", b"Main-Class: a.B\n"), ("a/B.class", &super::class(17))]);
     let checkout = jar_checkout("web", &jar);
     let dockerfile = format!(
-        "FROM {base} AS app\nUSER 0\nLABEL own=yes org.opencontainers.image.title=mine\nARG WHO=nobody\nRUN echo made by a command for $WHO | tee /made\n\
-         COPY . /srv/\nENTRYPOINT [\"/start\"]\nFROM app\nRUN false\n"
+        "FROM {base} AS app\nUSER 0\nLABEL own=yes org.opencontainers.image.title=mine\nARG WHO=nobody\nRUN echo made by a command for $WHO | tee /made # {}\n\
+         COPY . /srv/\nENTRYPOINT [\"/start\"]\nFROM app\nRUN false\n",
+        unique("no cache has it")
     );
     checkout.write("Dockerfile", &dockerfile);
     checkout.write(".dockerignore", ".git\nshipway.yaml\n");
@@ -43,6 +44,9 @@ fn job(checkout: &Checkout, registry: &Registry, line: &str) -> Shipway {
         .env("SHIPWAY_IMAGE_LABELS", r#"{"team": "orders"}"#)
         .arg("image")
 }
+
+/// Where Debian's programs are: another docker on the PATH may want plugins.
+const DEBIANS: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// With the lab's Docker; its classic builder, since a RUN of its BuildKit has no network to begin with.
 fn with_docker(job: Shipway) -> Shipway {
@@ -114,8 +118,9 @@ fn docker_builds_what_has_commands_and_our_client_pushes_it() {
     let done = with_docker(job(&checkout, &lab().registry(), &unique("by docker"))).run().expect_code(0);
     let done = done.expect_text(&[
         "Dockerfile:5: RUN ",
-        "docker build --pull",
-        "image.build_args.WHOM has no effect: the Dockerfile has no ARG WHOM",
+        "docker build ",
+        "--pull",
+        "image.build_args.WHOM has no effect: no ARG of this Dockerfile has the name",
         "is not reproducible",
         "made by a command for orders",
     ]);
@@ -195,7 +200,7 @@ fn without_an_engine_it_is_said_what_was_looked_for() {
     let looked = format!("looked in {path}");
     let done =
         job().run().expect_code(2).expect_text(&["engine-missing", "Dockerfile:5: RUN ", "buildkit: BUILDKIT_HOST is not set", &looked]);
-    done.expect_text(&["docker: docker was not found", "buildah: buildah was not found", "install buildah"]);
+    done.expect_text(&["docker: docker was not found", "buildah: buildah", "install buildah"]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "buildkit").env("BUILDKIT_HOST", "unix:///nowhere").run().expect_code(2);
     done.expect_text(&["image.engine is buildkit, and it cannot be used", "buildctl was not found"]);
     let done = job().env("SHIPWAY_IMAGE_ENGINE", "docker").env("DOCKER_HOST", "tcp://docker:2375").run().expect_code(2);
@@ -212,7 +217,39 @@ fn an_engine_that_does_not_answer_is_told_from_one_that_is_missing() {
     let checkout = checkout(&lab().web("1"));
     let job = job(&checkout, &lab().registry(), "no-daemon").env("DOCKER_HOST", "unix:///nowhere/docker.sock");
     let done = job.env("SHIPWAY_IMAGE_ENGINE", "docker").run().expect_code(2);
-    done.expect_text(&["engine-missing", "no engine answers at unix:///nowhere/docker.sock", "Cannot connect"]);
+    done.expect_text(&["engine-missing", "no engine answers at", "unix:///nowhere/docker.sock", "Cannot connect"]);
+}
+
+/// Docker's BuildKit, which is asked for where nobody decided otherwise; its commands would have no network here, so there are none.
+#[test]
+fn an_engine_may_be_wanted_for_what_the_native_one_covers() {
+    let base = lab().web("1");
+    let checkout = checkout(&base);
+    checkout.write("Dockerfile", &format!("FROM {base} AS app\nARG WHO\nLABEL who=$WHO\nCOPY Dockerfile /srv/\n"));
+    let job = job(&checkout, &lab().registry(), &unique("by moby")).env("DOCKER_HOST", lab().docker_host());
+    let done = job.env("SHIPWAY_IMAGE_ENGINE", "docker").env("PATH", DEBIANS).run().expect_code(0);
+    done.expect_text(&["image.engine is docker; the image is built by docker ", "[internal] load build definition"]);
+    let name: ImageReference = report(&checkout.path())["image"]["reference"].as_str().unwrap().parse().unwrap();
+    let client = client(&lab().registry());
+    let manifest: Value = serde_json::from_slice(&block_on(client.manifest(&name)).unwrap().bytes).unwrap();
+    assert_eq!(files(&client, &name, &manifest), ["srv/", "srv/Dockerfile"]);
+}
+
+#[test]
+fn a_base_that_only_the_engine_has_is_not_pulled() {
+    let (local, folder) = (lab().registry().repository("only here") + ":1", tempfile::tempdir().unwrap());
+    let docker = |words: &[&str]| {
+        let mut program = std::process::Command::new("/usr/bin/docker");
+        let run = program.args(words).env("DOCKER_HOST", lab().docker_host()).env("DOCKER_BUILDKIT", "0").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    };
+    fs::write(folder.path().join("Dockerfile"), format!("FROM {}\nLABEL only=here\n", lab().web("1"))).unwrap();
+    docker(&["build", "--quiet", "--tag", &local, &folder.path().display().to_string()]);
+    let checkout = checkout(&local);
+    let done = with_docker(job(&checkout, &lab().registry(), &unique("only here"))).run();
+    docker(&["image", "rm", &local]);
+    let done = done.expect_code(0).expect_text(&[&format!("docker has the base {local}"), "bases are not pulled anew", "for orders"]);
+    assert!(!done.text().contains("--pull"), "{}", done.text());
 }
 
 /// A builder of buildx may be a container of its own, which keeps the image unless it is told to load it. The program stands in for a
@@ -228,10 +265,12 @@ fn buildx_is_told_to_load_the_image() {
         let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
         job(&checkout, &lab().registry(), "by-buildx").env("PATH", path).env("SHIPWAY_IMAGE_ENGINE", "docker")
     };
-    let done = job().run().expect_code(10).expect_text(&["docker build --pull ", "--load", "--target app", "no builder"]);
+    let done = job().run().expect_code(10).expect_text(&["docker build ", "--pull", "--load", "--target app", "no builder"]);
     assert!(done.text().contains("--build-arg WHO=orders"));
-    let done = job().env("DOCKER_BUILDKIT", "0").run().expect_code(10);
-    assert!(!done.text().contains("--load"), "{}", done.text());
+    for off in ["0", "false", "F"] {
+        let done = job().env("DOCKER_BUILDKIT", off).run().expect_code(10);
+        assert!(!done.text().contains("--load"), "{}", done.text());
+    }
 }
 
 #[test]
@@ -239,7 +278,8 @@ fn a_stage_that_is_not_there_and_a_secret_among_the_arguments_are_refused() {
     let checkout = checkout(&lab().web("1"));
     let job = || job(&checkout, &lab().registry(), "arguments");
     let done = job().env("SHIPWAY_IMAGE_TARGET", "apk").run().expect_code(10);
-    done.expect_text(&["dockerfile-invalid", "image.target is apk, and in Dockerfile there is no stage apk: it has app"]);
+    let done = done.expect_text(&["dockerfile-invalid", "image.target is apk, and in Dockerfile there is no stage apk: it has app"]);
+    assert!(!done.text().contains("ended well after"), "before the build: {}", done.text());
     let job = job().env("SHIPWAY_REGISTRY_USERNAME", "robot").env("SHIPWAY_REGISTRY_PASSWORD", "a-long-password-9");
     let done = job.env("SHIPWAY_IMAGE_BUILD_ARGS", r#"{"WHO": "x a-long-password-9"}"#).run().expect_code(2);
     let done = done.expect_text(&["setting-invalid", "image.build_args.WHO holds a secret"]);
