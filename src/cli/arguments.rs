@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::asked::{App, History, RulesAction};
+use super::asked::{App, Can, History, RulesAction};
 use crate::{
     settings::{self, CiKind},
     steps,
@@ -220,6 +220,10 @@ pub(super) enum Command {
         #[arg(last = true, required_unless_present = "http", value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Say whether somebody may do something, by the permissions of the company's rules, and which of them says so; asks the cluster nothing.
+    ///
+    /// Exit code 0: yes; 30: no. Such as: shipway can ada publish orders --environment prod.
+    Can(Can),
     /// Build what messages ask for (queue.url), each build in a process of its own, until SIGTERM.
     ///
     /// Any number of workers share a queue and a ledger (ledger.url), which has each result once; worker.repositories says what may be built.

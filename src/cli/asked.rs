@@ -31,6 +31,21 @@ pub(super) struct History {
     pub(super) limit: u32,
 }
 
+#[derive(Args)]
+pub(super) struct Can {
+    /// Who.
+    pub(super) user: String,
+    /// publish, rollback, scale, restart or remove.
+    pub(super) action: String,
+    /// Which application; --environment says where.
+    // another name than that of the flag --app
+    #[arg(value_name = "APP")]
+    pub(super) application: String,
+    /// Its product line [default: the one that the ledger has].
+    #[arg(long, value_name = "NAME")]
+    pub(super) line: Option<String>,
+}
+
 #[derive(Subcommand)]
 pub(super) enum RulesAction {
     /// Say whether a file of rules can be read; asks nobody.

@@ -3,6 +3,7 @@
 mod app;
 mod arguments;
 mod asked;
+mod can;
 mod check;
 mod config;
 mod doctor;
@@ -88,6 +89,7 @@ async fn dispatch(arguments: Arguments) -> u8 {
         Some(Command::Lock { name, shared, command, .. }) => hold::run(Kind::Lock, &name, shared, command, input).await,
         Some(Command::Lead { name, http: Some(address), .. }) => hold::serve(&name, &address, input).await,
         Some(Command::Lead { name, command, .. }) => hold::run(Kind::Lead, &name, false, command, input).await,
+        Some(Command::Can(asked)) => can::run(input, asked).await,
         Some(Command::Worker) => worker::run(input).await,
         Some(Command::Run) => return job::run(Job::Run, input).await,
         Some(Command::Build) => return job::run(Job::Build, input).await,

@@ -181,6 +181,7 @@ impl Session {
             look: Mutex::default(),
             cluster: OnceCell::new(),
             rules: OnceCell::new(),
+            permitted: OnceCell::new(),
         })
     }
 }

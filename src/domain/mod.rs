@@ -17,6 +17,7 @@ pub mod image_source;
 pub mod java;
 pub mod manifests;
 pub mod order;
+pub mod permission;
 pub mod policy;
 pub mod preflight;
 pub mod problem;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
@@ -96,10 +96,10 @@ impl Order {
     fn check_time(&self, bounds: &Bounds) -> Result<()> {
         let age = bounds.now.duration_since(self.time);
         let expired = |what: String| Err(Problem::new(Code::OrderExpired, what));
-        if age > jiff::SignedDuration::try_from(bounds.max_age).unwrap_or(jiff::SignedDuration::MAX) {
+        if age > SignedDuration::try_from(bounds.max_age).unwrap_or(SignedDuration::MAX) {
             return expired(format!("it was asked for at {}, longer ago than worker.max_age", self.time));
         }
-        if age < -jiff::SignedDuration::try_from(SKEW).unwrap_or(jiff::SignedDuration::ZERO) {
+        if age < -SignedDuration::try_from(SKEW).unwrap_or(SignedDuration::ZERO) {
             return expired(format!("it says that it was asked for at {}, which is yet to come", self.time));
         }
         Ok(())

@@ -1,11 +1,14 @@
 //! The company's rules: what may be published where, whatever a repository says. Pure: rules and what is to be published in, every broken
 //! rule out.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    permission::Permission,
     problem::{Code, Problem},
     units::parse_quantity,
 };
@@ -15,6 +18,11 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub struct Rules {
     pub rules: Vec<Rule>,
+    /// Names of groups, and who belongs to them.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub permissions: Vec<Permission>,
     /// Where they stand, for messages.
     #[serde(skip)]
     pub place: String,
@@ -93,7 +101,7 @@ impl Rules {
                 return Err(format!("rule {:?}: a freeze ends before it begins", rule.name));
             }
         }
-        Ok(())
+        self.check_permissions()
     }
 
     /// Every rule that the proposal breaks, in a sentence each.
@@ -107,7 +115,6 @@ impl Rules {
 
 impl Rule {
     fn applies(&self, target: &Target) -> bool {
-        let covers = |patterns: &[String], name: &str| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name));
         covers(&self.apps, &target.app) && covers(&self.lines, &target.line) && covers(&self.environments, &target.environment)
     }
 
@@ -209,6 +216,11 @@ fn mebibytes(bytes: f64) -> String {
     format!("{}Mi", (bytes / f64::from(1 << 20)).ceil())
 }
 
+/// Whether one of the patterns covers a name; none are all.
+pub(super) fn covers(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name))
+}
+
 /// Whether a name is covered by a pattern, in which `*` stands for any characters.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -244,7 +256,7 @@ mod tests {
     fn rule(rule: Value) -> Rules {
         let mut rule = rule;
         rule["name"] = "r".into();
-        Rules { rules: vec![serde_json::from_value(rule).unwrap()], place: "rules.yaml".into() }
+        Rules { rules: vec![serde_json::from_value(rule).unwrap()], place: "rules.yaml".into(), ..Rules::default() }
     }
 
     fn broken(rules: &Rules, proposal: &Proposal) -> Vec<String> {
@@ -348,7 +360,7 @@ mod tests {
     fn rules_with_an_error_are_refused() {
         assert!(serde_json::from_value::<Rules>(json!({"rules": [{"name": "x", "max_replica": 1}]})).is_err());
         assert!(rule(json!({"max_memory": "many"})).check().unwrap_err().contains("no quantity"));
-        assert!(Rules { rules: vec![Rule::default()], place: String::new() }.check().unwrap_err().contains("no name"));
+        assert!(Rules { rules: vec![Rule::default()], ..Rules::default() }.check().unwrap_err().contains("no name"));
         let backwards = json!({"freeze": [{"from": "2027-01-06T00:00:00Z", "to": "2026-12-20T00:00:00Z"}]});
         assert!(rule(backwards).check().unwrap_err().contains("before it begins"));
         assert!(rule(json!({"max_memory": "2Gi"})).check().is_ok());

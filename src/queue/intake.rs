@@ -35,6 +35,8 @@ pub struct Task {
     pub body: Vec<u8>,
     /// Where answers go; none are wanted without.
     pub reply: Option<Reply>,
+    /// Whose it is: the broker takes no message that names another user than the one that sends it.
+    pub user: Option<String>,
     acker: Acker,
 }
 
@@ -133,8 +135,9 @@ async fn declare(connection: &Connection, name: &str) -> Result<()> {
 impl Task {
     fn of(delivery: Delivery) -> Task {
         let correlation = delivery.properties.correlation_id().as_ref().map(ToString::to_string);
+        let user = delivery.properties.user_id().as_ref().map(ToString::to_string);
         let reply = delivery.properties.reply_to().as_ref().map(ToString::to_string).filter(|queue| !queue.is_empty());
-        Task { body: delivery.data, reply: reply.map(|queue| Reply { queue, correlation }), acker: delivery.acker }
+        Task { body: delivery.data, reply: reply.map(|queue| Reply { queue, correlation }), user, acker: delivery.acker }
     }
 
     /// It is done. The broker does not confirm that: should the word be lost, the message comes again.

@@ -41,6 +41,10 @@ pub struct Host {
     pub user: Option<String>,
     /// This process was started by another of ours, to keep a claim for it.
     pub keeper: bool,
+    /// Who started the job: the CI's user, else the machine's.
+    pub actor: Option<String>,
+    /// Who asked for the build that a worker started this process for; the broker has proved it.
+    pub asker: Option<String>,
     /// The worker that started this process for a build.
     pub worker: Option<u32>,
     /// `SHIPWAY_OUT_IMAGE` of an earlier job.
@@ -72,6 +76,12 @@ pub const KEEPER: &str = "_SHIPWAY_KEEPER";
 
 /// Names the worker, by its process, that started this one for a build.
 pub const WORKER: &str = "_SHIPWAY_WORKER";
+
+/// Names who asked for that build, where the broker has proved it.
+pub const ASKER: &str = "_SHIPWAY_ASKER";
+
+/// Where CI servers name the user whose job it is.
+const ACTORS: [&str; 5] = ["GITLAB_USER_LOGIN", "DRONE_COMMIT_AUTHOR", "CI_COMMIT_AUTHOR", "USER", "LOGNAME"];
 
 /// Variables that Maven and git always see, when they are set.
 const ALWAYS: &[&str] = &[
@@ -229,6 +239,8 @@ impl Host {
             hostname: look.text("HOSTNAME").or_else(kernel_hostname),
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
             keeper: look.text(KEEPER).is_some(),
+            actor: ACTORS.iter().find_map(|name| look.text(name)),
+            asker: look.text(ASKER),
             worker: look.text(WORKER).and_then(|id| id.parse().ok()),
             earlier_image: look.text("SHIPWAY_OUT_IMAGE"),
             environment: environment.to_vec(),

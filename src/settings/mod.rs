@@ -31,7 +31,7 @@ use crate::domain::secret::Secret;
 
 pub use self::{
     ci::{Ci, CiCommit, CiEvent, CiKind, CiProject, CiRegistry, MergeRequest},
-    host::{Colours, Host, KEEPER, Proxies, WORKER},
+    host::{ASKER, Colours, Host, KEEPER, Proxies, WORKER},
     keys::*,
     kinds::{Auto, IntOrPercent, ProbeSetting, Quantity, Url},
     load::{Refused, check, load, load_or_rest},

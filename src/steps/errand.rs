@@ -48,6 +48,7 @@ pub(super) async fn restart(run: &Run) -> Result<()> {
     let plan = &run.plan;
     let cluster = cluster_for(plan, "restart").await?;
     run.watched_step(Step::Restart, async {
+        rules::permit(run, "restart").await?;
         run.keeper.intent(plan, "restart").await?;
         let errand = errand(plan, plan.settings.kubernetes.rolling.timeout);
         let force = plan.settings.kubernetes.force_conflicts;
@@ -97,6 +98,7 @@ pub(super) async fn remove(run: &Run) -> Result<()> {
     let plan = &run.plan;
     let cluster = cluster_for(plan, "remove").await?;
     run.watched_step(Step::Remove, async {
+        rules::permit(run, "remove").await?;
         run.keeper.intent(plan, "remove").await?;
         let errand = errand(plan, plan.settings.rollback.timeout);
         let removal = cluster::Removal { errand, namespace: plan.settings.remove.namespace };

@@ -237,7 +237,13 @@ fn record(plan: &Plan, action: &str) -> Result<Record> {
         name: plan.name.clone(),
         action: action.to_string(),
         commit: commit.map(|commit| commit.sha.clone()),
-        author: plan.ci.commit.author.clone().or_else(|| commit.map(|commit| commit.author.clone())).or_else(|| plan.host.user.clone()),
+        author: plan
+            .host
+            .asker
+            .clone()
+            .or_else(|| plan.ci.commit.author.clone())
+            .or_else(|| commit.map(|commit| commit.author.clone()))
+            .or_else(|| plan.host.user.clone()),
         job_url: plan.ci.job_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         began: now,
@@ -247,7 +253,7 @@ fn record(plan: &Plan, action: &str) -> Result<Record> {
 }
 
 /// 128 random bits in hex.
-fn unique() -> Result<String> {
+pub(super) fn unique() -> Result<String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Problem::bug("the system gives no random numbers"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

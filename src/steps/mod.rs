@@ -2,6 +2,7 @@
 
 mod access;
 mod build;
+mod can;
 mod check;
 mod checkout;
 mod config;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use self::{
     access::{connect, registry_client},
+    can::{Question, can},
     check::{Checked, check, of_mistake},
     checkout::checkout,
     doctor::examine,

@@ -3,6 +3,7 @@
 use super::{
     errand::{cluster_for, errand},
     hold::in_turn,
+    rules,
     run::{Done, Run},
     still_there,
 };
@@ -16,6 +17,7 @@ pub(super) async fn run(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "rollback").await?;
     run.watched_step(Step::Rollback, async {
         let settings = &plan.settings.rollback;
+        rules::permit(run, "rollback").await?;
         still_there::check(run, &cluster, Pods::Back(settings.to)).await?;
         run.keeper.intent(plan, "rollback").await?;
         let request = cluster::Rollback { errand: errand(plan, settings.timeout), to: settings.to };

@@ -9,6 +9,7 @@ use super::{image::Published, ledger::rules_of_ledger, run::Run};
 use crate::{
     cluster,
     domain::{
+        permission::Answer,
         policy::{Proposal, Rules, Target, denied},
         problem::{Code, Problem, Result},
         workload::Workload,
@@ -22,11 +23,13 @@ const OF_THE_RUNNER: &str = "/etc/shipway/rules.yaml";
 
 /// Before the build: freezes, and settings that nobody may set.
 pub(super) async fn foresee(run: &Run) -> Result<()> {
+    permit(run, "publish").await?;
     judge(run, Proposal { settings: set_by_hand(&run.plan), ..Proposal::default() }).await
 }
 
 /// Before anything of the cluster changes: all that will be there.
 pub(super) async fn publish(run: &Run, image: &Published, workload: &Workload) -> Result<()> {
+    permit(run, "publish").await?;
     let proposal = Proposal {
         settings: set_by_hand(&run.plan),
         base: Some(image.facts.base.clone()),
@@ -38,16 +41,50 @@ pub(super) async fn publish(run: &Run, image: &Published, workload: &Workload) -
 
 /// A number of pods that is set by hand.
 pub(super) async fn scale(run: &Run, replicas: Option<i32>) -> Result<()> {
+    permit(run, "scale").await?;
     judge(run, Proposal { replicas: replicas.map(i64::from), ..Proposal::default() }).await
+}
+
+/// Whether the one who asks may do this. In a worker's build, whose asker the broker has proved, a no binds. Where a job holds the cluster's
+/// credentials itself and says who it is, it is advice: a warning, and a record. Asked once in a run.
+pub(super) async fn permit(run: &Run, action: &str) -> Result<()> {
+    run.permitted.get_or_try_init(|| decide(run, action)).await.copied()
+}
+
+async fn decide(run: &Run, action: &str) -> Result<()> {
+    let plan = &run.plan;
+    let rules = run.rules.get_or_try_init(|| all(run)).await?;
+    let proved = plan.host.worker.is_some();
+    let user = if proved { plan.host.asker.as_deref() } else { plan.host.actor.as_deref() }.unwrap_or_default();
+    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(user, action, &target(plan))).collect();
+    if answers.iter().all(|answer| *answer == Answer::Silent) {
+        return Ok(());
+    }
+    let refusal = answers.into_iter().find_map(|answer| match answer {
+        Answer::No(why) => Some(why),
+        Answer::Silent | Answer::Yes(_) => None,
+    });
+    let detail = json!({"user": user, "proved": proved, "action": action, "allowed": refusal.is_none(), "why": refusal});
+    run.keeper.event(plan, "permission", detail).await;
+    match refusal {
+        Some(why) if proved => Err(Problem::new(Code::RuleDenied, why)),
+        Some(why) => {
+            run.events.warning(why, "this job holds the cluster's credentials itself, so it goes on; shipway can says who may");
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn target(plan: &Plan) -> Target {
+    Target { app: plan.app.clone(), line: plan.line.clone(), environment: plan.settings.environment.clone().unwrap_or_default() }
 }
 
 async fn judge(run: &Run, proposal: Proposal) -> Result<()> {
     let plan = &run.plan;
-    let environment = plan.settings.environment.clone().unwrap_or_default();
-    let target = Target { app: plan.app.clone(), line: plan.line.clone(), environment };
     let proposal = Proposal { now: Some(Timestamp::now()), ..proposal };
     let rules = run.rules.get_or_try_init(|| all(run)).await?;
-    let broken: Vec<String> = rules.iter().flat_map(|rules| rules.broken(&target, &proposal)).collect();
+    let broken: Vec<String> = rules.iter().flat_map(|rules| rules.broken(&target(plan), &proposal)).collect();
     let Some(problem) = denied(&broken) else { return Ok(()) };
     run.keeper.event(plan, "rules", json!({"allowed": false, "broken": broken})).await;
     Err(problem)
@@ -55,15 +92,20 @@ async fn judge(run: &Run, proposal: Proposal) -> Result<()> {
 
 /// The rules of all places: each adds to the others.
 async fn all(run: &Run) -> Result<Vec<Rules>> {
-    let of_runner = Path::new(OF_THE_RUNNER);
     let named = run.plan.settings.rules.file.as_ref().map(|file| run.plan.facts.work_dir.join(file));
+    of_all_places(named.as_deref(), rules_of_ledger(run).await?.as_deref())
+}
+
+/// The rules of the runner, of the file that is named, and of the ledger.
+pub(super) fn of_all_places(named: Option<&Path>, of_ledger: Option<&str>) -> Result<Vec<Rules>> {
+    let of_runner = Some(Path::new(OF_THE_RUNNER)).filter(|path| path.exists());
     let mut rules = Vec::new();
-    for path in [of_runner.exists().then(|| of_runner.to_path_buf()), named].into_iter().flatten() {
-        let text = std::fs::read_to_string(&path).map_err(|error| invalid(&path.display().to_string(), &error.to_string()))?;
+    for path in [of_runner, named].into_iter().flatten() {
+        let text = std::fs::read_to_string(path).map_err(|error| invalid(&path.display().to_string(), &error.to_string()))?;
         rules.push(parse(&path.display().to_string(), &text)?);
     }
-    if let Some(text) = rules_of_ledger(run).await? {
-        rules.push(parse("the ledger", &text)?);
+    if let Some(text) = of_ledger {
+        rules.push(parse("the ledger", text)?);
     }
     Ok(rules)
 }

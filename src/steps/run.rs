@@ -45,6 +45,8 @@ pub struct Run {
     pub keeper: Arc<Keeper>,
     /// The company's rules, read once.
     pub rules: OnceCell<Vec<Rules>>,
+    /// Whoever asks may do what this run does; decided once.
+    pub permitted: OnceCell<()>,
 }
 
 /// What a step made, and what it says of itself.

@@ -1,5 +1,6 @@
 //! What the commands answer: a plan, a status, what a check found. Plain data in, text out.
 
+mod can;
 mod changes;
 mod check;
 mod diff;
@@ -14,6 +15,7 @@ mod stuck;
 pub(in crate::report) mod table;
 
 pub use self::{
+    can::can,
     changes::{apps, apps_csv, changes, changes_csv, imported, rules_count},
     check::check,
     diff::{ObjectDiff, diffs},

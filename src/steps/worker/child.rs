@@ -19,7 +19,7 @@ use crate::{
     },
     process::{self, Command, OURSELVES},
     report::answer,
-    settings::{Loaded, WORKER},
+    settings::{ASKER, Loaded, WORKER},
 };
 
 /// How often the disk is looked at.
@@ -77,11 +77,12 @@ impl Ordered {
     pub async fn run(
         &self,
         order: &Order,
+        asker: Option<&str>,
         room: &Room,
         progress: impl Fn(Value) + Send + Sync,
         not_ours: impl Future<Output = ()> + Send,
     ) -> Result<Option<Value>> {
-        let command = self.command(order, room);
+        let command = self.command(order, asker, room);
         let mut tail = Vec::new();
         let mut line = |line: &str| match answer::step(line) {
             Some(step) => progress(step),
@@ -109,7 +110,7 @@ impl Ordered {
         })
     }
 
-    fn command(&self, order: &Order, room: &Room) -> Command {
+    fn command(&self, order: &Order, asker: Option<&str>, room: &Room) -> Command {
         let mut env = self.env.clone();
         let text = |path: PathBuf| path.display().to_string();
         env.extend([
@@ -119,6 +120,7 @@ impl Ordered {
         ]);
         let jvm = (!order.jvm.is_empty()).then(|| Value::from(order.jvm.clone()).to_string());
         for (name, value) in [
+            (ASKER, asker.map(str::to_string)),
             ("SHIPWAY_SOURCE_REF", order.reference.clone()),
             ("SHIPWAY_APP", order.app.clone()),
             ("SHIPWAY_ENVIRONMENT", order.environment.clone()),

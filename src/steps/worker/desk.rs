@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{sleep, timeout},
@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    super::ledger::unique,
     child::{Ordered, either},
     rooms::Rooms,
 };
@@ -26,7 +27,7 @@ use crate::{
         order::{Bounds, Order},
         problem::{Code, Problem, Result},
     },
-    ledger::{Begun, Finished, Ledger},
+    ledger::{Begun, Event, Finished, Ledger},
     queue::{Answers, Intake, Reply, Task},
     report::answer,
     settings::{self, Settings},
@@ -110,8 +111,24 @@ impl Desk {
 
     async fn refuse(&self, task: &Task, id: Option<String>, problem: &Problem) -> Result<()> {
         self.events.warning(format!("a message was put aside: {}", problem.message), problem.hint.clone());
+        if problem.code == Code::OrderDenied {
+            self.tell_ledger(task, id.as_deref(), problem).await;
+        }
         self.way_back()?.bury(task, problem).await?;
         self.reply(task.reply.as_ref(), &answer::refused(id.as_deref(), &self.name, problem)).await
+    }
+
+    /// Somebody asked for what is not permitted; the refusal stands without its record.
+    async fn tell_ledger(&self, task: &Task, id: Option<&str>, problem: &Problem) {
+        let told = async {
+            let detail = json!({"id": id, "allowed": false, "why": problem.message});
+            let author = task.user.clone().unwrap_or_default();
+            let (app, environment) = (String::new(), String::new());
+            self.ledger.event(&Event { id: unique()?, kind: "order".to_string(), app, environment, author, detail }).await
+        };
+        if let Err(problem) = told.await {
+            self.events.warning(format!("the ledger does not have this decision: {}", problem.message), problem.hint);
+        }
     }
 
     async fn deliver(&self, task: &Task, order: &Order, result: &Value) -> Result<()> {
@@ -193,7 +210,7 @@ impl Desk {
         let telling = AbortOnDropHandle::new(tokio::spawn(self.clone().tell(task.reply.clone(), heard)));
         let tell = |step| drop(progress.send(answer::stepped(&order.id, &self.name, step)));
         let done = match self.rooms.room() {
-            Ok(room) => self.ordered.run(order, &room, tell, either(lost, &self.stop)).await,
+            Ok(room) => self.ordered.run(order, task.user.as_deref(), &room, tell, either(lost, &self.stop)).await,
             Err(problem) => Err(problem),
         };
         drop(progress);

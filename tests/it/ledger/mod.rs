@@ -1,6 +1,7 @@
 //! The ledger in a file and in a real PostgreSQL: many writers, and a database that is killed, frozen and away.
 
 mod company;
+mod permissions;
 mod runs;
 
 use std::{

@@ -123,15 +123,27 @@ impl Broker {
 
     /// Puts a message into a queue, to be answered into another one, under this id.
     pub async fn send(&mut self, queue: &str, body: &[u8], reply: Option<(&str, &str)>) {
+        self.send_as(queue, body, reply, None).await.unwrap();
+    }
+
+    /// The same as a user; an error when the broker does not believe that.
+    pub async fn send_as(&mut self, queue: &str, body: &[u8], reply: Option<(&str, &str)>, user: Option<&str>) -> lapin::Result<()> {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let properties = match reply {
             Some((to, id)) => properties.with_reply_to(to.into()).with_correlation_id(id.into()),
             None => properties,
         };
-        let channel = self.channel().await;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let sent = channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, properties).await.unwrap();
-        assert!(sent.await.unwrap().is_ack());
+        let properties = match user {
+            Some(user) => properties.with_user_id(user.into()),
+            None => properties,
+        };
+        self.channel().await;
+        // one of its own: what the broker does not believe ends it
+        let channel = self.open.as_ref().unwrap().0.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let sent = channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, properties).await?;
+        assert!(sent.await?.is_ack());
+        channel.close(200, "sent".into()).await
     }
 
     /// Everything that has come to a queue: routing key and body.

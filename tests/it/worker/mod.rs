@@ -1,6 +1,7 @@
 //! `worker`: a real RabbitMQ and both ledgers; messages of all sorts, and workers and brokers that are killed.
 
 mod faults;
+mod permissions;
 
 use std::{
     collections::BTreeSet,
@@ -200,6 +201,9 @@ async fn what_is_no_build_is_put_aside_with_the_reason() {
     worker.terminate();
     worker.wait().expect_code(0);
     assert_eq!(builds_of(&site.path("ledger.db")), [("fine".to_string(), 1, true)]);
+    let database = rusqlite::Connection::open(site.path("ledger.db")).unwrap();
+    let denied = "SELECT COUNT(*) FROM events WHERE kind = 'order' AND detail LIKE '%git.example.test/other/x%'";
+    assert_eq!(database.query_row(denied, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
 #[tokio::test]

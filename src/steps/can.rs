@@ -1,0 +1,67 @@
+//! What the permissions say to a question, before anybody tries.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{
+    ledger::{RULES, ledger, unique},
+    rules,
+};
+use crate::{
+    domain::{
+        permission::{ACTIONS, Answer},
+        policy::Target,
+        problem::{Code, Problem, Result},
+    },
+    ledger::Event,
+    settings::Loaded,
+};
+
+/// Who wants to do what.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub user: String,
+    pub action: String,
+    pub target: Target,
+}
+
+/// The answers of all places where rules stand; the ledger, where there is one, has the question among its events.
+///
+/// # Errors
+/// Those of the rules and of the ledger: what is not known permits nothing.
+pub async fn can(loaded: &Loaded, dir: &Path, mut question: Question) -> Result<Vec<Answer>> {
+    if !ACTIONS.contains(&question.action.as_str()) {
+        return Err(Problem::new(Code::SettingInvalid, format!("{:?} is nothing that can be permitted", question.action))
+            .hint(format!("ask for one of {}", ACTIONS.join(", "))));
+    }
+    let ledger = match loaded.settings.ledger.url {
+        Some(_) => Some(ledger(loaded, dir).await?),
+        None => None,
+    };
+    let mut of_ledger = None;
+    if let Some(ledger) = &ledger {
+        of_ledger = ledger.document(RULES).await?;
+        if question.target.line.is_empty() {
+            let entry = ledger.application(&question.target.app).await?;
+            let line = entry.and_then(|entry| Some(entry.settings.get("line")?.as_str()?.to_string()));
+            question.target.line = line.unwrap_or_default();
+        }
+    }
+    let file = loaded.settings.rules.file.as_ref().map(|file| dir.join(file));
+    let rules = rules::of_all_places(file.as_deref(), of_ledger.as_deref())?;
+    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(&question.user, &question.action, &question.target)).collect();
+    if let Some(ledger) = &ledger {
+        let allowed = !answers.iter().any(|answer| matches!(answer, Answer::No(_)));
+        let event = Event {
+            id: unique()?,
+            kind: "can".to_string(),
+            app: question.target.app,
+            environment: question.target.environment,
+            author: loaded.host.user.clone().unwrap_or_default(),
+            detail: json!({"user": question.user, "action": question.action, "allowed": allowed}),
+        };
+        ledger.event(&event).await?;
+    }
+    Ok(answers)
+}
