@@ -18,6 +18,9 @@ use crate::domain::{
 /// Most moments of pods that are kept: a rollout of some hundred pods; what comes later is dropped.
 const MOST_MOMENTS: usize = 4000;
 
+/// Most warnings that are kept: a worker lives for months, and nobody reads its report.
+const MOST_WARNINGS: usize = 1000;
+
 /// A report in the making: steps, layers, warnings, changes and pods come from events, the rest is set as it becomes known.
 pub struct Draft {
     report: Report,
@@ -128,7 +131,7 @@ impl Draft {
             }
             Event::Warning { text, hint } => {
                 let warning = WarningRecord { text, hint };
-                if !self.report.warnings.contains(&warning) {
+                if self.report.warnings.len() < MOST_WARNINGS && !self.report.warnings.contains(&warning) {
                     self.report.warnings.push(warning);
                 }
             }
