@@ -31,7 +31,7 @@ soak:            ## a thousand random interleavings of publish, rollback, scale 
 soak-lead:       ## five hundred random faults among replicas that stand for one lead (LEAD_ROUNDS, LEAD_SEED)
 	@cargo test --locked --test it hold::soak::never_two_at_once -- --ignored --nocapture
 
-soak-worker:     ## a thousand builds by message, while workers and broker are killed twenty times
+soak-worker:     ## a thousand builds by message, while workers and broker are killed twenty times (WORKER_BUILDS, WORKER_KILLS)
 	@cargo test --locked --test it worker::faults::a_thousand_are_done_exactly_once -- --ignored --nocapture
 
 docs:            ## write the generated reference (settings, problems, schema) anew

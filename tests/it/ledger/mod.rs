@@ -20,7 +20,7 @@ use shipway::{
     net,
 };
 
-use crate::support::{block_on, postgres::Postgres};
+use crate::support::{block_on, postgres::Postgres, shipway::shipway};
 
 const WRITERS: usize = 200;
 const TTL: Duration = Duration::from_secs(60);
@@ -216,7 +216,7 @@ fn what_cannot_be_used_is_told_without_its_password() {
     };
     assert_eq!(told(&postgres.url().replace("s3cret-word", "wrong-word")), (Code::LedgerDenied, 30));
     assert_eq!(told(&postgres.url().replace("/postgres?", "/nowhere?")), (Code::LedgerDenied, 30));
-    assert_eq!(told(&postgres.url().replace("?sslmode=disable", "")), (Code::LedgerDenied, 30), "in clear text only where it is asked for");
+    assert_eq!(told(&postgres.url_with_tls()), (Code::LedgerDenied, 30), "in clear text only where it is asked for");
     assert_eq!(told("postgres://a:wrong-word@127.0.0.1:9/x"), (Code::LedgerUnreachable, 20));
     assert_eq!(told("sqlite:/nowhere/ledger.db"), (Code::LedgerDenied, 30));
     let dir = tempfile::tempdir().unwrap();
@@ -225,6 +225,15 @@ fn what_cannot_be_used_is_told_without_its_password() {
     let invalid = Place::of("postgres://shipway:wrong-word@[::/x", Path::new("/"), RootCertStore::empty()).err().unwrap();
     assert!(!invalid.message.contains("wrong-word"));
     assert_eq!(Place::of("mysql://h/x", Path::new("/"), RootCertStore::empty()).err().unwrap().exit_code(), 2);
+}
+
+#[test]
+fn a_server_with_tls_is_trusted_by_its_authority_alone() {
+    let postgres = Postgres::start_with_tls();
+    let folder = tempfile::tempdir().unwrap();
+    let history = || shipway(folder.path()).env("SHIPWAY_LEDGER_URL", postgres.url_with_tls()).args(["history", "--all", "--json"]);
+    assert_eq!(history().env("SHIPWAY_LEDGER_CA", postgres.ca()).run().expect_code(0).stdout.trim(), "[]");
+    history().run().expect_code(30).expect_text(&["certificate", "ledger.ca"]);
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! A PostgreSQL of a test's own, from Debian's package: it is stopped, frozen and killed at will.
 
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::steady_port;
+use super::{registry::make_certificate, steady_port};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 
@@ -16,11 +16,21 @@ const BIN: &str = "/usr/lib/postgresql/15/bin";
 pub struct Postgres {
     dir: TempDir,
     pub port: u16,
+    tls: bool,
     server: Child,
 }
 
 impl Postgres {
     pub fn start() -> Postgres {
+        Postgres::begin(false)
+    }
+
+    /// One that speaks TLS, too, with a certificate of [`Postgres::ca`].
+    pub fn start_with_tls() -> Postgres {
+        Postgres::begin(true)
+    }
+
+    fn begin(tls: bool) -> Postgres {
         let dir = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then(postgres_user);
         if let Some((uid, gid)) = user {
@@ -40,14 +50,29 @@ impl Postgres {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = steady_port();
-        let server = serve(dir.path(), port);
-        let mut postgres = Postgres { dir, port, server };
+        if tls {
+            make_certificate(dir.path());
+            if let Some((uid, gid)) = user {
+                chown(dir.path().join("server.key"), Some(uid), Some(gid)).unwrap();
+            }
+        }
+        let server = serve(dir.path(), port, tls);
+        let mut postgres = Postgres { dir, port, tls, server };
         postgres.wait();
         postgres
     }
 
     pub fn url(&self) -> String {
         format!("postgres://shipway:s3cret-word@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// Without the word that permits clear text.
+    pub fn url_with_tls(&self) -> String {
+        self.url().replace("?sslmode=disable", "")
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
     }
 
     /// Every process of it at once, as a lost machine ends them.
@@ -72,7 +97,7 @@ impl Postgres {
 
     pub fn restart(&mut self) {
         let _ = std::fs::remove_file(self.dir.path().join("data/postmaster.pid"));
-        self.server = serve(self.dir.path(), self.port);
+        self.server = serve(self.dir.path(), self.port, self.tls);
         self.wait();
     }
 
@@ -118,11 +143,12 @@ impl Drop for Postgres {
     }
 }
 
-fn serve(dir: &Path, port: u16) -> Child {
+fn serve(dir: &Path, port: u16, tls: bool) -> Child {
     let log = std::fs::File::create(dir.join("log")).unwrap();
     program("postgres", dir)
         .arg("-D")
         .arg(dir.join("data"))
+        .args(if tls { &["-c", "ssl=on", "-c", "ssl_cert_file=../server.pem", "-c", "ssl_key_file=../server.key"][..] } else { &[] })
         .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off", "-c", "max_connections=60"])
         .stdout(log.try_clone().unwrap())
         .stderr(log)

@@ -191,5 +191,6 @@ async fn each_of_many_is_done_exactly_once_whoever_is_killed() {
 #[tokio::test]
 #[ignore = "takes half an hour; make soak-worker"]
 async fn a_thousand_are_done_exactly_once() {
-    each_is_done_exactly_once(1000, 20, Duration::from_secs(7200)).await;
+    let number = |name: &str, default: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    each_is_done_exactly_once(number("WORKER_BUILDS", 1000), number("WORKER_KILLS", 20), Duration::from_secs(7200)).await;
 }
