@@ -49,10 +49,10 @@ pub(super) async fn restart(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "restart").await?;
     run.watched_step(Step::Restart, async {
         rules::permit(run, "restart").await?;
+        still_there::check(run, &cluster, Pods::Same).await?;
         run.keeper.intent(plan, "restart").await?;
         let errand = errand(plan, plan.settings.kubernetes.rolling.timeout);
         let force = plan.settings.kubernetes.force_conflicts;
-        still_there::check(run, &cluster, Pods::Same).await?;
         let released = in_turn(run, &cluster, async |cluster| cluster.restart(&errand, force, &run.events, &run.cancel).await).await?;
         let summary = format!("{} in {} runs with new pods, as revision {}", plan.name, plan.namespace, released.revision);
         run.released(&plan.namespace, &plan.name, &released);
@@ -71,11 +71,11 @@ pub(super) async fn scale(run: &Run) -> Result<()> {
     let cluster = cluster_for(plan, "scale").await?;
     run.watched_step(Step::Scale, async {
         rules::scale(run, settings.scale.to).await?;
-        run.keeper.intent(plan, "scale").await?;
-        let errand = errand(plan, settings.kubernetes.rolling.timeout);
         if let Some(to) = settings.scale.to {
             still_there::check(run, &cluster, Pods::UpTo(to)).await?;
         }
+        run.keeper.intent(plan, "scale").await?;
+        let errand = errand(plan, settings.kubernetes.rolling.timeout);
         let scaling = cluster::Scaling { errand, to: settings.scale.to, replicas: settings.kubernetes.replicas };
         let scaled = in_turn(run, &cluster, async |cluster| cluster.scale(&scaling, &run.events, &run.cancel).await).await?;
         let release = report::Release {
