@@ -133,20 +133,36 @@ impl Lock {
     }
 
     /// Gives the lock back, as the last thing of a run. A failure only means that the next run waits until it expires.
-    pub async fn release(self) {
-        let Some(Renewal { stop, task }) = self.renewal else { return };
+    pub async fn release(mut self) {
+        let Some(Renewal { stop, task }) = self.renewal.take() else { return };
         drop(stop);
-        let Ok(mut lease) = task.await else { return };
+        let Ok(lease) = task.await else { return };
         if self.fence.lost().is_cancelled() {
             return;
         }
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = None;
-        spec.renew_time = Some(now());
-        let api: Api<Lease> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let action = ("update", "leases", self.name.as_str());
-        if let Err(problem) = self.cluster.call(action, api.replace(&self.name, &PostParams::default(), &lease)).await {
+        if let Err(problem) = self.give_back(lease).await {
             tracing::warn!(%problem, lease = self.name, "the lock was not released and will expire");
+        }
+    }
+
+    /// A renewal whose answer came too late has made another version of it: that is ours, too.
+    async fn give_back(&self, mut lease: Lease) -> Result<()> {
+        let api: Api<Lease> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let (name, run) =
+            (self.name.as_str(), lease.metadata.annotations.as_ref().and_then(|all| all.get(RUN)).cloned().unwrap_or_default());
+        loop {
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = None;
+            spec.renew_time = Some(now());
+            let action = ("update", "leases", name);
+            match self.cluster.attempt(action, api.replace(name, &PostParams::default(), &lease)).await? {
+                Ok(_) => return Ok(()),
+                Err(error) if problem::is_stale(&error) => match self.cluster.call(("get", "leases", name), api.get_opt(name)).await? {
+                    Some(found) if is_run(&found, &run) && !is_free(&found) => lease = found,
+                    _ => return Ok(()),
+                },
+                Err(error) => return Err(problem::problem(&error, self.cluster.action(action))),
+            }
         }
     }
 

@@ -37,7 +37,7 @@ async fn ghost(ground: &Ground, name: &str, node: &str, finalizers: &[&str]) {
     let labels = json!({"app.kubernetes.io/instance": NAME, "app.kubernetes.io/managed-by": "shipway", "pod-template-hash": "old"});
     let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{NAME}-old"), "uid": "gone", "controller": true});
     let pod = json!({"metadata": {"name": name, "finalizers": finalizers, "labels": labels, "ownerReferences": [owner]},
-        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0,
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "app", "image": super::ground::image("1").to_string()}],
             "tolerations": [{"operator": "Exists"}]}});
     let params = PostParams { field_manager: Some("mesh".to_string()), ..PostParams::default() };
