@@ -248,7 +248,7 @@ fn a_base_that_only_the_engine_has_is_not_pulled() {
     let checkout = checkout(&local);
     let done = with_docker(job(&checkout, &lab().registry(), &unique("only here"))).run();
     docker(&["image", "rm", &local]);
-    let done = done.expect_code(0).expect_text(&[&format!("docker has the base {local}"), "bases are not pulled anew", "for orders"]);
+    let done = done.expect_code(0).expect_text(&[&format!("docker has the base {local}"), "which no registry shows", "for orders"]);
     assert!(!done.text().contains("--pull"), "{}", done.text());
 }
 
