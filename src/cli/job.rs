@@ -26,7 +26,8 @@ pub(super) async fn run(job: Job, input: Input) -> u8 {
     };
     let mut ending = Ending { dir: session.report_dir(), attachments: Attachments::default(), teller: None, keeper: None };
     let result = match refused {
-        Some(problem) => Err(problem),
+        // a job that is cancelled while others are told writes its report all the same
+        Some(problem) => session.listen().and(Err(problem)),
         // each of these futures is large, and without a box stands on the stack as often as it is passed on
         None => unwound(Box::pin(execute(job, &mut session, &mut ending))).await,
     };

@@ -29,6 +29,8 @@ const SLACK: Duration = Duration::from_secs(10);
 /// What is to go.
 pub struct Removal {
     pub errand: Errand,
+    /// Its environment, when it has one.
+    pub environment: Option<String>,
     /// The namespace, too, when Shipway created it and nothing else runs in it.
     pub namespace: bool,
 }
@@ -39,6 +41,8 @@ pub struct Removed {
     /// Objects that were deleted, pods not counted.
     pub objects: usize,
     pub namespace: bool,
+    /// Other applications of ours are in the namespace, and in the same environment.
+    pub others: bool,
 }
 
 impl Cluster {
@@ -67,7 +71,20 @@ impl Cluster {
         if removal.namespace {
             self.delete_namespace(events).await?;
         }
-        Ok(Removed { objects, namespace: removal.namespace })
+        let others = !removal.namespace && self.has_others(errand, removal.environment.as_ref()).await;
+        Ok(Removed { objects, namespace: removal.namespace, others })
+    }
+
+    /// Where it cannot be seen, it is taken for granted: an environment that is ended too late does less harm.
+    async fn has_others(&self, errand: &Errand, environment: Option<&String>) -> bool {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let ours = ListParams::default().labels(&format!("{}={MANAGER}", keys::MANAGED_BY));
+        match self.call(("list", "deployments", &errand.name), api.list(&ours)).await {
+            Ok(found) => {
+                found.items.iter().any(|other| other.name_any() != errand.name && other.annotations().get(keys::ENVIRONMENT) == environment)
+            }
+            Err(_) => true,
+        }
     }
 
     async fn remove_all(&self, errand: &Errand, held: Held<'_>) -> Result<usize> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Begun, Deployment, State,
+    Begun, Deployment, Retirement, State,
     call::Refused,
     repos::{self, Repos, cut, refs},
 };
@@ -21,6 +21,11 @@ struct Made {
 #[derive(Deserialize)]
 struct Told {
     state: String,
+}
+
+/// What tells the deployments of one application in an environment from those of others.
+fn task(application: &str) -> String {
+    format!("deploy:{application}")
 }
 
 /// How many of an environment's newest deployments are looked at: what ran is among them.
@@ -50,6 +55,7 @@ impl Repos {
                 let body = json!({
                     "ref": deployment.sha,
                     "environment": deployment.environment,
+                    "task": task(&deployment.application),
                     "auto_merge": false,
                     "required_contexts": [],
                     "description": cut(&deployment.description, DESCRIPTION),
@@ -67,19 +73,33 @@ impl Repos {
                 body[field] = json!(value);
             }
         }
-        self.calls.set(Method::POST, &refs(&self.states_of(id)), &body).await
+        // By itself the host ends what any application had in the environment.
+        body["auto_inactive"] = json!(false);
+        self.calls.set(Method::POST, &refs(&self.states_of(id)), &body).await?;
+        if deployment.state != State::Succeeded {
+            return Ok(());
+        }
+        let (environment, application) = (deployment.environment.clone(), deployment.application.clone());
+        self.retire(&Retirement { environment, application }, Some(id)).await
     }
 
-    /// Makes what was deployed to the environment inactive; what failed there never was active.
-    pub(super) async fn retire(&self, environment: &str) -> Result<(), Refused> {
-        let query = [("environment", environment), ("per_page", LATEST)];
+    /// Makes what the application had in the environment inactive, but for the deployment `except`; what failed there never was active.
+    pub(super) async fn retire(&self, retirement: &Retirement, except: Option<u64>) -> Result<(), Refused> {
+        let task = task(&retirement.application);
+        let query = [("environment", retirement.environment.as_str()), ("task", &task), ("per_page", LATEST)];
         let latest: Vec<Made> = self.calls.get(&refs(&self.path(&["deployments"])), &query).await?.body;
-        for deployment in latest {
+        for deployment in latest.iter().filter(|deployment| Some(deployment.id) != except) {
             let path = self.states_of(deployment.id);
             // the newest comes first
             let told: Vec<Told> = self.calls.get(&refs(&path), &[("per_page", "1")]).await?.body;
-            if told.first().is_some_and(|told| !matches!(told.state.as_str(), "inactive" | "failure" | "error")) {
-                self.calls.set(Method::POST, &refs(&path), &json!({"state": "inactive"})).await?;
+            match told.first().map(|told| told.state.as_str()) {
+                None | Some("failure" | "error") => {}
+                // those before it were ended by it
+                Some("inactive") => break,
+                Some(_) => {
+                    self.calls.set(Method::POST, &refs(&path), &json!({"state": "inactive"})).await?;
+                    break;
+                }
             }
         }
         Ok(())

@@ -142,6 +142,8 @@ pub struct Status {
 #[derive(Debug, Clone)]
 pub struct Deployment {
     pub environment: String,
+    /// Several may run in one environment.
+    pub application: String,
     pub sha: String,
     /// Branch or tag.
     pub reference: String,
@@ -154,6 +156,13 @@ pub struct Deployment {
     pub link: Option<String>,
     /// The CI makes the deployment by itself (GitLab's `environment:`): only the address is set.
     pub by_ci: bool,
+}
+
+/// An application that is out of an environment.
+#[derive(Debug, Clone)]
+pub struct Retirement {
+    pub environment: String,
+    pub application: String,
 }
 
 /// A comment: where it stands, how it is found again, and which one it is once that is known.
@@ -248,11 +257,13 @@ impl Forge {
         told.map_err(|refused| self.problem(Right::Deployment, refused))
     }
 
-    /// Says that nothing runs in the environment any longer; a host that has none is left alone.
-    pub async fn retire(&self, environment: &str) -> Result<()> {
+    /// Says that an application is out of an environment, which has `others` or not; a host that has none is left alone.
+    pub async fn retire(&self, retirement: &Retirement, others: bool) -> Result<()> {
         let told = match &self.api {
-            Api::Gitlab(gitlab) => gitlab.retire(environment).await,
-            Api::Repos(repos) if self.kind == Kind::Github => repos.retire(environment).await,
+            // it knows environments as a whole
+            Api::Gitlab(_) if others => Ok(()),
+            Api::Gitlab(gitlab) => gitlab.retire(&retirement.environment).await,
+            Api::Repos(repos) if self.kind == Kind::Github => repos.retire(retirement, None).await,
             Api::Repos(_) => Ok(()),
         };
         told.map_err(|refused| self.problem(Right::Deployment, refused))

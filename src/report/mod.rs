@@ -28,8 +28,8 @@ pub mod view;
 pub use files::{Attachments, leave, write_all};
 pub use log::{Format, Header, Intent, Level, Log, Size, Style};
 pub use model::{
-    Before, Ci, Commit, DifferenceRecord, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Report, SettingRecord,
-    SoFar, Stage, StepRecord, WarningRecord,
+    Before, Ci, Commit, DifferenceRecord, Image, ImageLayer, NotDone, Outcome, PodMoment, ProblemRecord, Release, Removed, Report,
+    SettingRecord, SoFar, Stage, StepRecord, WarningRecord,
 };
 pub use paint::count;
 pub use recorder::{Draft, Recorder};

@@ -53,6 +53,7 @@ impl Draft {
             rollback_at: None,
             url: None,
             report_url: None,
+            removed: None,
             problem: None,
             warnings: Vec::new(),
             not_done: Vec::new(),
@@ -103,6 +104,11 @@ impl Draft {
     pub fn release(&mut self, release: model::Release, url: Option<String>) {
         self.report.release = Some(release);
         self.report.url = url;
+    }
+
+    /// Says that the application is out of its environment.
+    pub fn removed(&mut self, removed: model::Removed) {
+        self.report.removed = Some(removed);
     }
 
     /// Says what a full run does and this one did not.

@@ -41,6 +41,10 @@ kind: pipeline
 type: docker
 name: default
 
+# what is started by hand, such as a rollback, is another pipeline's
+trigger:
+  event: [push, tag, pull_request]
+
 steps:
   - name: publish
     image: shipway-maven
@@ -75,6 +79,10 @@ publishes it to Kubernetes by digest as a rolling update, watches until it is re
 
 ```yaml
 # .woodpecker.yml
+# what is started by hand, such as a rollback, is another pipeline's
+when:
+  event: [push, tag, pull_request]
+
 steps:
   - name: publish
     image: shipway-maven

@@ -101,12 +101,14 @@ pub(super) async fn remove(run: &Run) -> Result<()> {
         rules::permit(run, "remove").await?;
         run.keeper.intent(plan, "remove").await?;
         let errand = errand(plan, plan.settings.rollback.timeout);
-        let removal = cluster::Removal { errand, namespace: plan.settings.remove.namespace };
+        let removal =
+            cluster::Removal { errand, environment: plan.settings.environment.clone(), namespace: plan.settings.remove.namespace };
         let removed = in_turn(run, &cluster, async |cluster| cluster.remove(&removal, &run.events, &run.cancel).await).await?;
         let (name, namespace) = (&plan.name, &plan.namespace);
         if removed.objects == 0 && !removed.namespace {
             return Ok(Done::skipped((), format!("there is nothing of {name} in {namespace}")));
         }
+        run.recorder.record(|draft| draft.removed(report::Removed { others: removed.others }));
         let whole = if removed.namespace { ", and the namespace" } else { "" };
         Ok(Done::new((), format!("{name} is out of {namespace}: {} objects deleted{whole}", removed.objects)))
     })

@@ -8,7 +8,7 @@ cargo build --release --locked --target x86_64-unknown-linux-gnu
 
 shipway=$PWD/target/x86_64-unknown-linux-gnu/release/shipway
 most=20000000
-command -v busybox > /dev/null || { echo 'release.sh: the image is not weighed, as there is no busybox for it; install busybox-static' >&2; exit 0; }
+command -v busybox > /dev/null || { echo 'release.sh: the image is not weighed, as there is no busybox for it; install busybox-static' >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests/gate/context.sh "$work/context" "$shipway"

@@ -190,6 +190,9 @@ fn what_publishes_does_not_start_where_one_goes_back() {
         assert!(!starts("single-service", server, by_hand) && !starts("single-service", server, "promote"));
         assert!(starts("rollback", server, by_hand) && !starts("rollback", server, "push"));
     }
+    for (folder, server) in [("robot-account", Server::Drone), ("monorepo", Server::Woodpecker)] {
+        assert!(starts(folder, server, "push") && !starts(folder, server, "rollback") && !starts(folder, server, "manual"), "{folder}");
+    }
 }
 
 #[test]

@@ -64,6 +64,9 @@ pub struct Report {
     pub url: Option<String>,
     /// Where the page of this report can be opened, when a setting says so.
     pub report_url: Option<String>,
+    /// What `remove` took away; for those who are told, as the step says it in words.
+    #[serde(skip)]
+    pub removed: Option<Removed>,
     /// Why the run failed; null when it did not.
     pub(super) problem: Option<ProblemRecord>,
     /// What should be changed, but did not stop the run.
@@ -80,6 +83,13 @@ pub struct Report {
     pub pods: Vec<PodMoment>,
     /// Every setting that has a value.
     pub settings: Vec<SettingRecord>,
+}
+
+/// An application that was taken out of its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Other applications of ours are still in that environment.
+    pub others: bool,
 }
 
 /// How a run ended.

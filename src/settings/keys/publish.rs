@@ -184,23 +184,23 @@ pub struct Queue {
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
     /// sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[schemars(extend("x-secret" = "credentials"))]
+    #[schemars(extend("x-secret" = "credentials", "x-outside" = true))]
     pub url: Option<Secret>,
     /// PEM file of the certificate authority of the PostgreSQL server.
-    #[schemars(extend("x-kind" = "file"))]
+    #[schemars(extend("x-kind" = "file", "x-outside" = true))]
     pub ca: Option<PathBuf>,
     /// Change nothing on the cluster when the ledger cannot be written; without it the record is kept in ledger.outbox, and sent later.
-    #[schemars(extend("default" = false))]
+    #[schemars(extend("default" = false, "x-outside" = true))]
     pub required: bool,
     /// How long the ledger is waited for.
     #[serde(deserialize_with = "kinds::duration")]
-    #[schemars(with = "DurationText", extend("default" = "20s"))]
+    #[schemars(with = "DurationText", extend("default" = "20s", "x-outside" = true))]
     pub timeout: Duration,
     /// Folder of records that the ledger has not yet; keep it between jobs (a CI's cache), and the next run sends them.
-    #[schemars(extend("x-default" = "ledger/ in report.dir"))]
+    #[schemars(extend("x-default" = "ledger/ in report.dir", "x-outside" = true))]
     pub outbox: Option<PathBuf>,
     /// Days after which the ledger forgets what has ended.
-    #[schemars(range(min = 1, max = 36500), extend("x-default" = "nothing is forgotten"))]
+    #[schemars(range(min = 1, max = 36500), extend("x-default" = "nothing is forgotten", "x-outside" = true))]
     pub keep_days: Option<u32>,
 }
 

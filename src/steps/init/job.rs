@@ -34,10 +34,14 @@ pub fn with_job(scene: &Scene, ci: CiKind, before: Option<&str>) -> Result<Strin
 fn alone(scene: &Scene, ci: CiKind) -> String {
     match ci {
         CiKind::Gitlab | CiKind::Shell => gitlab(&BTreeMap::new()),
-        CiKind::Drone => format!("kind: pipeline\ntype: docker\nname: shipway\n\nsteps:\n{}", steps(scene)),
-        CiKind::Woodpecker => format!("steps:\n{}", steps(scene)),
+        CiKind::Drone => format!("kind: pipeline\ntype: docker\nname: shipway\n\n{BY_HAND}trigger:\n{EVENTS}\nsteps:\n{}", steps(scene)),
+        CiKind::Woodpecker => format!("{BY_HAND}when:\n{EVENTS}\nsteps:\n{}", steps(scene)),
     }
 }
+
+/// A rollback is started by hand, and what publishes must not start beside it.
+const BY_HAND: &str = "# what is started by hand, such as a rollback, is another pipeline's\n";
+const EVENTS: &str = "  event: [push, tag, pull_request]\n";
 
 /// GitLab's job: in the stage where the pipeline deploys, under a name that is free.
 fn gitlab(pipeline: &BTreeMap<String, Value>) -> String {

@@ -13,8 +13,9 @@ use crate::{
         event::Events,
         problem::{Code, Problem, Result},
     },
-    forge::{Begun, Deployment, Forge, Note, State, Status, Target, Token},
+    forge::{Begun, Deployment, Forge, Note, Retirement, Status, Target, Token},
     net,
+    report::Removed,
 };
 
 /// What the couriers of one run share: the connection, and what was said already.
@@ -85,7 +86,7 @@ pub(super) enum Errand {
         begun: Begun,
     },
     /// Of this environment, when its application is gone.
-    Retirement(String),
+    Retirement(Retirement),
 }
 
 impl Errand {
@@ -122,10 +123,10 @@ impl Errand {
                 courier.forge().await?.deployment(&deployment, begun).await
             }
             Errand::Deployment { .. } => Ok(()),
-            Errand::Retirement(environment) if news.last && news.state == State::Succeeded => {
-                courier.forge().await?.retire(environment).await
-            }
-            Errand::Retirement(_) => Ok(()),
+            Errand::Retirement(retirement) => match news.removed {
+                Some(Removed { others }) if news.last => courier.forge().await?.retire(retirement, others).await,
+                _ => Ok(()),
+            },
         }
     }
 }

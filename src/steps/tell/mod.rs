@@ -177,7 +177,7 @@ pub(super) struct Wanted {
     pub status: Option<forge::Status>,
     pub deployment: Option<forge::Deployment>,
     /// The environment that nothing runs in any longer.
-    pub retirement: Option<String>,
+    pub retirement: Option<forge::Retirement>,
     /// The status was asked for by its setting.
     pub status_is_asked: bool,
 }
@@ -205,7 +205,11 @@ impl Wanted {
             status: sha.clone().filter(|_| status && job != Job::Remove).map(|sha| status_of(job, plan, sha)),
             deployment: sha.filter(|_| changes_cluster(job, plan) && !ci.is_fork()).and_then(|sha| deployment_of(plan, sha)),
             // what a job of GitLab's environment is for (`action: stop`), GitLab does itself
-            retirement: settings.environment.clone().filter(|_| job == Job::Remove && !ci.environment_by_ci && !ci.is_fork()),
+            retirement: settings
+                .environment
+                .clone()
+                .filter(|_| job == Job::Remove && !ci.environment_by_ci && !ci.is_fork())
+                .map(|environment| forge::Retirement { environment, application: plan.name.clone() }),
             status_is_asked: settings.status == Auto::Yes,
         }
     }
@@ -255,6 +259,7 @@ fn deployment_of(plan: &Plan, sha: String) -> Option<forge::Deployment> {
     let reference = ci.commit.reference.clone().or_else(|| plan.facts.commit.as_ref()?.branch.clone()).unwrap_or_else(|| sha.clone());
     Some(forge::Deployment {
         environment: plan.settings.environment.clone()?,
+        application: plan.name.clone(),
         sha,
         reference,
         is_tag: ci.commit.tag.is_some(),

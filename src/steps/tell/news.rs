@@ -4,7 +4,7 @@ use super::LONGEST_COMMENT;
 use crate::{
     domain::redact::Redactor,
     forge::State,
-    report::{Outcome, Recorder, Report, Stage, comment, html::outside_address, message},
+    report::{Outcome, Recorder, Removed, Report, Stage, comment, html::outside_address, message},
 };
 
 /// One moment of a run, in words that are safe to show.
@@ -20,13 +20,24 @@ pub(super) struct News {
     pub rolling: bool,
     /// Where the application answers, when that is reached from outside.
     pub url: Option<String>,
+    /// Of a run that took the application away.
+    pub removed: Option<Removed>,
     pub last: bool,
 }
 
 impl Default for News {
     fn default() -> Self {
         let text = String::new;
-        News { marker: text(), comment: text(), description: text(), state: State::Running, rolling: false, url: None, last: false }
+        News {
+            marker: text(),
+            comment: text(),
+            description: text(),
+            state: State::Running,
+            rolling: false,
+            url: None,
+            removed: None,
+            last: false,
+        }
     }
 }
 
@@ -41,6 +52,7 @@ impl News {
             state: State::Running,
             rolling,
             url: None,
+            removed: None,
             last: false,
         })
     }
@@ -58,6 +70,7 @@ impl News {
             },
             rolling,
             url: report.url.as_deref().and_then(outside_address),
+            removed: report.removed,
             last: true,
         }
     }

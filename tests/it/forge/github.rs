@@ -1,6 +1,6 @@
 //! GitHub, by a stand-in that knows its published interface.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     fixture::empty_checkout,
@@ -116,16 +116,36 @@ fn a_publish_is_a_deployment_with_its_address() {
     assert_eq!(state.statuses.last().unwrap()["context"], "shipway/web/prod");
     drop(state);
 
-    // what failed afterwards never was active, and what ran elsewhere still runs
-    for (id, environment, told) in [(1, "prod", "failure"), (2, "test", "success")] {
-        host.state().deployments.push(json!({"id": id, "environment": environment}));
+    // what failed afterwards never was active, and what runs elsewhere, or is another application, still runs
+    for (id, environment, task, told) in
+        [(1, "prod", "deploy:other", "success"), (2, "prod", "deploy:web", "failure"), (3, "test", "deploy:web", "success")]
+    {
+        host.state().deployments.push(json!({"id": id, "environment": environment, "task": task}));
         host.state().deployment_states.push(json!({"of": id, "state": told}));
     }
+    let job = || on_cluster(github_step(&checkout, &host.api()), &namespace, 17).env("PLUGIN_ENVIRONMENT", "prod").env("PLUGIN_APP", "web");
+    let ended = |before: usize| -> Vec<Value> {
+        let state = host.state();
+        let ended = state.deployment_states[before..].iter().filter(|told| told["state"] == "inactive");
+        ended.map(|told| told["of"].clone()).collect()
+    };
+    let first = host.state().deployments[0]["id"].clone();
     let before = host.state().deployment_states.len();
-    let job = on_cluster(github_step(&checkout, &host.api()), &namespace, 17).env("PLUGIN_ENVIRONMENT", "prod").env("PLUGIN_APP", "web");
-    job.arg("remove").run().expect_code(0);
+    let next = job().env("PLUGIN_KUBERNETES_PROBES_READINESS", "/health").env("DRONE_BUILD_NUMBER", "900");
+    next.args(["publish", "--image", &lab().web("2")]).run().expect_code(0);
+    assert_eq!(ended(before), [first], "the newer one takes its place");
+    assert!(
+        host.state().deployment_states[before..]
+            .iter()
+            .filter(|told| told["state"] == "success")
+            .all(|told| told["auto_inactive"] == false)
+    );
+
+    let second = host.state().deployments.last().unwrap()["id"].clone();
+    let before = host.state().deployment_states.len();
+    job().arg("remove").run().expect_code(0);
+    assert_eq!(ended(before), [second]);
+    job().arg("remove").run().expect_code(0).expect_text(&["there is nothing of web"]);
+    assert_eq!(ended(before).len(), 1, "nothing was there to be ended");
     host.assert_published();
-    let state = host.state();
-    let ended: Vec<_> = state.deployment_states[before..].iter().map(|told| (&told["of"], told["state"].as_str())).collect();
-    assert_eq!(ended, [(&state.deployments[0]["id"], Some("inactive"))]);
 }

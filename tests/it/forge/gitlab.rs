@@ -263,11 +263,16 @@ fn what_is_removed_is_told_whichever_pipeline_does_it() {
     publishing(&checkout, &host, &namespace, "1").run().expect_code(0);
     let of_newer = host.texts()[0].replace("gitlab 1 -->", "gitlab 9000 -->");
     host.comments_are(&[&of_newer]);
-    let job = on_cluster(gitlab_job(&checkout, &host.api()), &namespace, 17).env("SHIPWAY_ENVIRONMENT", "prod").env("SHIPWAY_APP", "web");
-    job.arg("remove").run().expect_code(0);
+    let job = || on_cluster(gitlab_job(&checkout, &host.api()), &namespace, 17).env("SHIPWAY_ENVIRONMENT", "prod");
+    job().env("SHIPWAY_APP", "nobody").arg("remove").run().expect_code(0);
+    publishing(&checkout, &host, &namespace, "1").env("SHIPWAY_APP", "other").env("SHIPWAY_COMMENT", "off").run().expect_code(0);
+    let states = || host.state().environments.iter().map(|known| known["state"].clone()).collect::<Vec<_>>();
+    job().env("SHIPWAY_APP", "web").arg("remove").run().expect_code(0);
+    assert!(!states().contains(&json!("stopped")), "another application is in it: {:?}", states());
+    job().env("SHIPWAY_APP", "other").env("SHIPWAY_COMMENT", "off").arg("remove").run().expect_code(0);
     let texts = host.texts();
     assert!(texts.len() == 1 && texts[0].contains("`web` in `prod` is not on the cluster any longer"), "{texts:?}");
-    assert_eq!(host.state().environments.iter().map(|known| &known["state"]).collect::<Vec<_>>(), ["stopped"]);
+    assert_eq!(states(), ["stopped"]);
     host.assert_published();
 }
 

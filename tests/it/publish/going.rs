@@ -152,7 +152,7 @@ async fn publish_and_status_name_a_pod_that_stays() {
 }
 
 async fn remove(ground: &Ground, namespace: bool) -> Result<Removed> {
-    let removal = Removal { errand: ground.errand(), namespace };
+    let removal = Removal { errand: ground.errand(), environment: None, namespace };
     ground.cluster().await.remove(&removal, &ground.events, &CancellationToken::new()).await
 }
 
@@ -175,7 +175,7 @@ async fn an_application_goes_with_all_that_is_ours_and_nothing_else() {
     ground.said();
 
     let removed = remove(&ground, false).await.unwrap();
-    assert_eq!(removed, Removed { objects: 8, namespace: false }, "4 objects, 2 configurations, 2 records");
+    assert_eq!(removed, Removed { objects: 8, namespace: false, others: false }, "4 objects, 2 configurations, 2 records");
     let said = ground.said();
     for kind in ["Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "Secret"] {
         let deleted = said.iter().any(|event| matches!(event, Event::Applied { kind: k, change: Change::Deleted, .. } if k == kind));
@@ -208,7 +208,7 @@ async fn a_namespace_goes_only_when_it_is_ours_and_empty() {
     let target = cluster::Target { kubeconfig: vec![lab().kubeconfig()], ..cluster::Target::default() };
     let admin = cluster::connect(&target, &ours).await.unwrap();
     let none = CancellationToken::new();
-    let removal = Removal { errand: ground.errand(), namespace: true };
+    let removal = Removal { errand: ground.errand(), environment: None, namespace: true };
     assert_eq!(admin.remove(&removal, &ground.events, &none).await.unwrap(), Removed::default(), "it is not there");
     let mut workload = ground.workload("1");
     (workload.namespace, workload.replicas) = (ours.clone(), Some(1));

@@ -112,8 +112,9 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
                     ("page", &number),
                 ],
             )?;
-            let asked = request.query.iter().find(|(name, _)| name == "environment").map(|(_, value)| json!(value));
-            let fits = |deployment: &&Value| asked.as_ref().is_none_or(|asked| deployment["environment"] == *asked);
+            let asked = |part: &str| request.query.iter().find(|(name, _)| name == part).map(|(_, value)| json!(value));
+            let fits =
+                |deployment: &&Value| ["environment", "task"].iter().all(|part| asked(part).is_none_or(|asked| deployment[*part] == asked));
             Ok(Answer::json(200, &state.deployments.iter().rev().filter(fits).cloned().collect()))
         }
         ("GET", ["deployments", id, "statuses"]) => {
