@@ -40,7 +40,11 @@ impl Rooms {
         }
     }
 
+    /// A new one. What another worker left goes first, again: one that was killed a moment ago still held its lock when we began.
     pub fn room(&self) -> Result<Room> {
+        if let Some(parent) = self.dir.parent() {
+            sweep(parent);
+        }
         let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let room = Room(dir);
         for folder in [room.source(), room.temp()] {

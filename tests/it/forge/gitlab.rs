@@ -264,7 +264,7 @@ fn what_is_removed_is_told_whichever_pipeline_does_it() {
     let of_newer = host.texts()[0].replace("gitlab 1 -->", "gitlab 9000 -->");
     host.comments_are(&[&of_newer]);
     let job = || on_cluster(gitlab_job(&checkout, &host.api()), &namespace, 17).env("SHIPWAY_ENVIRONMENT", "prod");
-    job().env("SHIPWAY_APP", "nobody").arg("remove").run().expect_code(0);
+    job().env("SHIPWAY_APP", "nobody").env("SHIPWAY_COMMENT", "off").arg("remove").run().expect_code(0);
     publishing(&checkout, &host, &namespace, "1").env("SHIPWAY_APP", "other").env("SHIPWAY_COMMENT", "off").run().expect_code(0);
     let states = || host.state().environments.iter().map(|known| known["state"].clone()).collect::<Vec<_>>();
     job().env("SHIPWAY_APP", "web").arg("remove").run().expect_code(0);
