@@ -128,8 +128,12 @@ pub(super) fn answer(state: &mut State, request: &Request, parts: &[&str]) -> Re
             )?;
             let environment = state.id();
             body["id"] = json!(state.id());
-            let environment = json!({"id": environment, "name": body["environment"], "external_url": null, "state": "available"});
-            state.environments.push(environment.clone());
+            let known = state.environments.iter().find(|known| known["name"] == body["environment"]).cloned();
+            let made = json!({"id": environment, "name": body["environment"], "external_url": null, "state": "available"});
+            let environment = known.unwrap_or_else(|| {
+                state.environments.push(made.clone());
+                made
+            });
             state.deployments.push(body.clone());
             body["environment"] = environment;
             Ok(Answer::json(201, &body))
