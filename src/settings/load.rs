@@ -8,7 +8,7 @@ use super::{
     mistake::{Mistake, Mistakes},
     nearest::nearest,
     raw::Node,
-    reader::{Entries, Reader},
+    reader::{Entries, Entry, Reader},
     relations, result, secrets,
     shape::{self, Leaf, Shape},
     source::Source,
@@ -136,9 +136,7 @@ fn company(
     variables: &[(String, String)],
     mistakes: &mut Vec<Mistake>,
 ) -> Entries {
-    let path = ["environment".to_string()];
-    let from_ci = ci::environment(variables);
-    let environment = [named, &file.top, &from_ci].into_iter().find_map(|entries| entries.get(&path[..])).map(|entry| plain(&entry.value));
+    let environment = environment(named, file, variables).map(|entry| plain(&entry.value));
     let mut said = Entries::new();
     for (name, text) in texts {
         let company = file::parse(name, text, mistakes);
@@ -146,14 +144,21 @@ fn company(
         let section = environment.as_deref().and_then(|environment| company.section(environment).ok().flatten());
         said.extend(section.map(|section| section.entries.clone()).unwrap_or_default());
     }
+    // No file of a repository can be taken for it, whatever its name.
+    said.values_mut().for_each(|entry| entry.source = Source::Company(entry.source.to_string()));
     said
+}
+
+/// What says which environment this is.
+fn environment(named: &Entries, file: &File, variables: &[(String, String)]) -> Option<Entry> {
+    let path = ["environment".to_string()];
+    let from_ci = ci::environment(variables);
+    [named, &file.top, &from_ci].into_iter().find_map(|entries| entries.get(&path[..])).cloned()
 }
 
 /// The entries of the section that applies.
 fn section(file: &File, named: &Entries, variables: &[(String, String)], mistakes: &mut Vec<Mistake>) -> Entries {
-    let path = ["environment".to_string()];
-    let from_ci = ci::environment(variables);
-    let Some(entry) = [named, &file.top, &from_ci].into_iter().find_map(|entries| entries.get(&path[..])) else { return Entries::new() };
+    let Some(entry) = environment(named, file, variables) else { return Entries::new() };
     match file.section(&plain(&entry.value)) {
         Ok(section) => section.map(|section| section.entries.clone()).unwrap_or_default(),
         Err(wrong) => {

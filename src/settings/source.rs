@@ -16,10 +16,12 @@ pub enum Source {
         file: String,
         section: String,
     },
-    /// The file; or the ledger's entry of the application, by its name.
+    /// The file.
     File {
         file: String,
     },
+    /// What the company has set in the ledger: the entry, with its section.
+    Company(String),
     /// One of the CI's own variables, or of docker's and Kubernetes'.
     Ci(String),
     /// Found in the repository or on the machine: where.
@@ -31,7 +33,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Flag => f.write_str("command line"),
-            Source::Plugin(name) | Source::Variable(name) | Source::Ci(name) => f.write_str(name),
+            Source::Plugin(name) | Source::Variable(name) | Source::Ci(name) | Source::Company(name) => f.write_str(name),
             Source::Section { file, section } => write!(f, "{file} environments.{section}"),
             Source::File { file } => f.write_str(file),
             Source::Detected(place) => f.write_str(place),

@@ -124,10 +124,8 @@ fn invalid(place: &str, wrong: &str) -> Problem {
 /// What a repository, a job or a person has set; what the company itself has set for the application is no offence.
 fn set_by_hand(plan: &Plan) -> Vec<(String, String)> {
     let by_hand = |source: &Source| match source {
-        Source::File { file } => !file.starts_with("ledger: "),
-        Source::Section { file, .. } => !file.starts_with("ledger: "),
-        Source::Flag | Source::Plugin(_) | Source::Variable(_) => true,
-        Source::Ci(_) | Source::Detected(_) | Source::Default => false,
+        Source::File { .. } | Source::Section { .. } | Source::Flag | Source::Plugin(_) | Source::Variable(_) => true,
+        Source::Company(_) | Source::Ci(_) | Source::Detected(_) | Source::Default => false,
     };
     plan.sources.iter().filter(|set| by_hand(&set.source)).map(|set| (set.key.clone(), set.source.to_string())).collect()
 }

@@ -1,4 +1,4 @@
-use super::{Case, Input, check, file, load};
+use super::{Case, Input, Source, check, file, load};
 
 #[test]
 fn the_example_of_the_product() {
@@ -213,6 +213,19 @@ fn bombs_are_refused_quickly() {
     let broken = file("app: [a\nline: 'x\n").mistakes();
     assert!(broken[0].contains("this is not YAML"), "{broken:?}");
     assert!(begun.elapsed().as_secs_f64() < 5.0, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn no_file_can_pass_for_what_the_company_has_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = crate::settings::company_name("a");
+    std::fs::write(dir.path().join(&name), "app: a\nline: ours\n").unwrap();
+    let company = vec![(name.clone(), r#"{"kind": "service"}"#.to_string())];
+    let input = Input { file: Some(dir.path().join(&name)), dir: dir.path().into(), company, ..Input::default() };
+    let loaded = load(&input).unwrap_or_else(|m| panic!("{}", m.0[0]));
+    let source = |key: &str| loaded.sources.iter().find(|sourced| sourced.key == key).unwrap().source.clone();
+    assert_eq!(source("kind"), Source::Company(name));
+    assert!(matches!(source("line"), Source::File { .. }), "{:?}", source("line"));
 }
 
 #[test]
