@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Begun, Deployment, Retirement, State,
+    Begun, Deployment, State,
     call::Refused,
     repos::{self, Repos, cut, refs},
 };
@@ -76,17 +76,16 @@ impl Repos {
         // By itself the host ends what any application had in the environment.
         body["auto_inactive"] = json!(false);
         self.calls.set(Method::POST, &refs(&self.states_of(id)), &body).await?;
-        if deployment.state != State::Succeeded {
-            return Ok(());
+        match deployment.state {
+            State::Succeeded => self.retire(&deployment.environment, &deployment.application, Some(id)).await,
+            _ => Ok(()),
         }
-        let (environment, application) = (deployment.environment.clone(), deployment.application.clone());
-        self.retire(&Retirement { environment, application }, Some(id)).await
     }
 
     /// Makes what the application had in the environment inactive, but for the deployment `except`; what failed there never was active.
-    pub(super) async fn retire(&self, retirement: &Retirement, except: Option<u64>) -> Result<(), Refused> {
-        let task = task(&retirement.application);
-        let query = [("environment", retirement.environment.as_str()), ("task", &task), ("per_page", LATEST)];
+    pub(super) async fn retire(&self, environment: &str, application: &str, except: Option<u64>) -> Result<(), Refused> {
+        let task = task(application);
+        let query = [("environment", environment), ("task", &task), ("per_page", LATEST)];
         let latest: Vec<Made> = self.calls.get(&refs(&self.path(&["deployments"])), &query).await?.body;
         for deployment in latest.iter().filter(|deployment| Some(deployment.id) != except) {
             let path = self.states_of(deployment.id);

@@ -263,7 +263,7 @@ impl Forge {
             // it knows environments as a whole
             Api::Gitlab(_) if others => Ok(()),
             Api::Gitlab(gitlab) => gitlab.retire(&retirement.environment).await,
-            Api::Repos(repos) if self.kind == Kind::Github => repos.retire(retirement, None).await,
+            Api::Repos(repos) if self.kind == Kind::Github => repos.retire(&retirement.environment, &retirement.application, None).await,
             Api::Repos(_) => Ok(()),
         };
         told.map_err(|refused| self.problem(Right::Deployment, refused))

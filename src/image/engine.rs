@@ -109,14 +109,12 @@ fn last_image(dockerfile: &Dockerfile, file: &str, globals: &Scope) -> Result<Op
 fn parsed(build: &Build) -> Result<(Dockerfile, String)> {
     let file = build.dockerfile.display().to_string();
     let dockerfile = dockerfile::parse(&read_text(&build.dockerfile)?, &file)?;
-    match &build.target {
-        Some(target) => Ok((until(dockerfile, target, &file)?, file)),
-        None => Ok((dockerfile, file)),
-    }
+    Ok((until(dockerfile, build.target.as_deref(), &file)?, file))
 }
 
 /// See [`super::until`].
-pub(super) fn until(dockerfile: Dockerfile, target: &str, file: &str) -> Result<Dockerfile> {
+pub(super) fn until(dockerfile: Dockerfile, target: Option<&str>, file: &str) -> Result<Dockerfile> {
+    let Some(target) = target else { return Ok(dockerfile) };
     dockerfile.until(target).map_err(|why| {
         Problem::new(Code::DockerfileInvalid, format!("image.target is {target}, and in {file} {why}"))
             .hint("set image.target to the name of a stage (FROM … AS name)")

@@ -191,8 +191,8 @@ pub fn not_covered(found: &Uncovered, file: &str) -> Problem {
     arguments::not_covered(found, file)
 }
 
-/// The Dockerfile without what follows the stage `target` (image.target), which the error names.
-pub fn until(dockerfile: Dockerfile, target: &str, file: &str) -> Result<Dockerfile> {
+/// The Dockerfile without what follows the stage `target` (image.target), which the error names; all of it without a target.
+pub fn until(dockerfile: Dockerfile, target: Option<&str>, file: &str) -> Result<Dockerfile> {
     engine::until(dockerfile, target, file)
 }
 

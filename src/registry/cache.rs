@@ -107,18 +107,14 @@ impl Cache {
     pub(super) fn take_layer(&self, digest: &Digest, size: u64, to: &Path) -> bool {
         let path = self.layer_path(digest);
         let Ok(there) = fs::metadata(&path) else { return false };
-        let damaged = match copy_verified(&path, to, size) {
-            Ok(copied) => there.len() != size || copied != *digest,
-            // A full disk says nothing of the layer.
-            Err(error) => {
-                tracing::debug!("{} cannot be copied: {error}", path.display());
-                let _ = fs::remove_file(to);
-                return false;
+        let copied = copy_verified(&path, to, size);
+        if there.len() != size || !copied.as_ref().is_ok_and(|copied| copied == digest) {
+            tracing::debug!("{} is passed over: {copied:?}", path.display());
+            let _ = fs::remove_file(to);
+            // An error of the copy, such as a full disk, says nothing of the layer.
+            if copied.is_ok() {
+                let _ = fs::remove_file(&path);
             }
-        };
-        if damaged {
-            tracing::debug!("{} is damaged, and is passed over", path.display());
-            let _ = (fs::remove_file(&path), fs::remove_file(to));
             return false;
         }
         if there.modified().is_ok_and(|used| used.elapsed().is_ok_and(|since| since > USED)) {

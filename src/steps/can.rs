@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    ledger::{RULES, ledger, unique},
+    ledger::{RULES, ledger},
     rules,
+    unique::unique,
 };
 use crate::{
     domain::{

@@ -152,8 +152,13 @@ pub(super) fn scratch(run: &Run) -> Result<tempfile::TempDir> {
 fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build> {
     let plan = &run.plan;
     let version = plan.target.tag.clone().unwrap_or_default();
-    let parsed = own_dockerfile(plan, &context.dockerfile)?;
-    warn_of_unused(run, &parsed);
+    // The generated one has its labels, and no ARG.
+    let mut labels = BTreeMap::new();
+    if !context.generated {
+        let parsed = own_dockerfile(plan, &context.dockerfile)?;
+        warn_of_unused(run, &parsed);
+        labels = own_labels(plan, &version, &parsed);
+    }
     Ok(image::Build {
         context: context.dir.clone(),
         borrowed: context.borrowed.clone(),
@@ -169,8 +174,7 @@ fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build
         scratch: scratch.to_path_buf(),
         packed: run.look().map(|look| look.layers().clone()).unwrap_or_default(),
         root: plan.facts.dir.clone(),
-        // The generated Dockerfile has them itself.
-        labels: if context.generated { BTreeMap::new() } else { own_labels(plan, &version, &parsed) },
+        labels,
         annotations: plan.annotations(&version).into_iter().collect(),
     })
 }
@@ -179,11 +183,7 @@ fn build_of(run: &Run, context: &Context, scratch: &Path) -> Result<image::Build
 pub(super) fn own_dockerfile(plan: &Plan, path: &Path) -> Result<Dockerfile> {
     let text = fs::read_to_string(path).map_err(|error| Problem::io("read", path, &error))?;
     let file = path.display().to_string();
-    let parsed = dockerfile::parse(&text, &file)?;
-    match &plan.settings.image.target {
-        Some(target) => image::until(parsed, target, &file),
-        None => Ok(parsed),
-    }
+    image::until(dockerfile::parse(&text, &file)?, plan.settings.image.target.as_deref(), &file)
 }
 
 /// Build arguments stay in an image's history, where no secret may stand.

@@ -8,20 +8,18 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{access::network, run::Run};
+use super::{access::network, run::Run, unique::unique};
 use crate::{
     domain::{
         event::Events,
         problem::{Code, Problem, Result},
         record::{End, Record, StepRow},
-        step::StepState,
     },
     ledger::{Event, Ledger, Place},
     net,
     plan::{Facts, Plan, app_name},
-    report::{Outcome, Report},
+    report::Report,
     settings::{Loaded, company_name},
 };
 
@@ -252,25 +250,11 @@ fn record(plan: &Plan, action: &str) -> Result<Record> {
     })
 }
 
-/// 128 random bits in hex.
-pub(super) fn unique() -> Result<String> {
-    let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Problem::bug("the system gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 fn end(report: &Report) -> End {
     let problem = report.problem();
     End {
         at: Timestamp::now().as_millisecond(),
-        result: match report.result() {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::RolledBack => "rolled_back",
-            Outcome::Superseded => "superseded",
-            Outcome::Cancelled => "cancelled",
-        }
-        .to_string(),
+        result: word(&report.result()),
         exit_code: report.exit_code(),
         image: report.image_by_digest(),
         revision: report.release.as_ref().map(|release| release.revision).filter(|revision| *revision > 0),
@@ -280,15 +264,15 @@ fn end(report: &Report) -> End {
     }
 }
 
+/// As `report.json` has it.
+fn word(state: &impl serde::Serialize) -> String {
+    serde_json::to_value(state).ok().and_then(|word| Some(word.as_str()?.to_string())).unwrap_or_default()
+}
+
 fn step(step: &crate::report::StepRecord) -> StepRow {
     StepRow {
         name: step.name.name().to_string(),
-        state: match step.state {
-            StepState::Succeeded => "succeeded",
-            StepState::Failed => "failed",
-            StepState::Skipped => "skipped",
-        }
-        .to_string(),
+        state: word(&step.state),
         began: step.started.as_millisecond(),
         seconds: step.seconds,
         summary: step.summary.clone(),

@@ -26,6 +26,7 @@ mod rules;
 mod run;
 mod still_there;
 mod tell;
+mod unique;
 mod worker;
 
 pub use self::{

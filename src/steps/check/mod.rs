@@ -123,10 +123,7 @@ impl Checked {
                 return self.findings.push(Finding::new(shown, None, &problem));
             }
         };
-        let parsed = dockerfile::parse(&text, shown).and_then(|parsed| match &own.target {
-            Some(target) => image::until(parsed, target, shown),
-            None => Ok(parsed),
-        });
+        let parsed = dockerfile::parse(&text, shown).and_then(|parsed| image::until(parsed, own.target.as_deref(), shown));
         let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(problem) => return self.findings.push(Finding::placed(shown, &text, &problem)),

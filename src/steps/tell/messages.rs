@@ -3,7 +3,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,10 +11,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ring::rand::SecureRandom;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
+use super::super::unique::unique;
 use crate::{
     domain::{
         digest::Digest,
@@ -225,15 +224,7 @@ fn address(place: &Place) -> String {
     }
 }
 
-/// Sixteen random bytes in hex; the same in no other run.
+/// The same in no other run; without randomness the time tells runs apart.
 fn run_id() -> String {
-    let mut bytes = [0u8; 16];
-    // without randomness the time tells runs apart
-    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
-        bytes = Timestamp::now().as_nanosecond().to_be_bytes();
-    }
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    unique().unwrap_or_else(|_| format!("{:032x}", Timestamp::now().as_nanosecond()))
 }

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    super::ledger::unique,
+    super::unique::unique,
     child::{Ordered, either},
     rooms::Rooms,
 };
