@@ -36,9 +36,10 @@ const REPLICAS_MANAGER: &str = "shipway-replicas";
 /// Replicas of a new Deployment when nobody says how many.
 const REPLICAS: i32 = 2;
 /// The Deployment's status changes while pods move; so often a patch is tried again with its newest version.
-const ATTEMPTS: u32 = 8;
-/// Grows with each of them: 1.4 s in all.
-const PAUSE: Duration = Duration::from_millis(50);
+const ATTEMPTS: u32 = 20;
+/// Grows with the first of them, up to `LONGEST_PAUSE`: 1.7 s in all.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What can be applied in the namespace.
 pub trait Applied:
@@ -140,9 +141,6 @@ impl Cluster {
         let before = live.map(|live| position(&live.metadata));
         let (mut live, mut mode, mut last) = (live.cloned(), mode, None);
         for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(PAUSE * attempt).await;
-            }
             let mut object = wanted.clone();
             object.metadata.resource_version =
                 live.as_ref().and_then(|live| live.metadata.resource_version.clone()).filter(|_| !mode.dry_run);
@@ -179,6 +177,8 @@ impl Cluster {
             if let Some(error) = error.filter(|error| !unclear && !problem::is_stale(error)) {
                 return Err(problem::problem(&error, self.action(action)));
             }
+            // before the read: what is patched is as new as can be, while pods that are refused come and go many times a second
+            tokio::time::sleep((PAUSE * (attempt + 1)).min(LONGEST_PAUSE)).await;
             // what is live says whether our patch went through, or somebody else's, or merely the status changed
             let found: Result<Option<Deployment>> = self.get(&name).await;
             let found = found.map_err(|problem| if unclear { problem.unrestored() } else { problem })?;
@@ -308,5 +308,6 @@ pub(super) fn say<K: Applied>(events: &Events, name: &str, change: Change) {
 }
 
 fn changed_by_another(name: &str) -> Problem {
-    Problem::new(Code::LockLost, format!("deployment {name} was published by another run in the same moment"))
+    Problem::new(Code::Superseded, format!("deployment {name} was published by another run in the same moment"))
+        .hint("look at what runs; run this job again when it is this one that is wanted")
 }

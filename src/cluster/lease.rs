@@ -190,8 +190,9 @@ struct Queue<'a> {
     terms: &'a Terms,
     events: &'a Events,
     cancel: &'a CancellationToken,
-    /// The version of the Lease that was last seen, and when it was first: a watch that is cut begins no new wait for its expiry.
-    seen: Option<(String, Instant)>,
+    /// The version of the Lease that was last seen, when it was first (a watch that is cut begins no new wait for its expiry), and whether
+    /// it was another before.
+    seen: Option<(String, Instant, bool)>,
 }
 
 impl Queue<'_> {
@@ -305,21 +306,22 @@ impl Queue<'_> {
         }
     }
 
-    /// When a Lease may be taken: after its duration without a change, by our own clock; where clocks are trusted, at once when its times
-    /// are so far back that no difference of clocks explains it.
+    /// When a Lease may be taken: after its duration without a change, by our own clock; where clocks are trusted, and its times are so far
+    /// back that hardly a difference of clocks explains it, as soon as a renewal is overdue. A holder that was seen to renew it lives.
     fn expiry(&mut self, lease: &Lease) -> Instant {
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
-        let seen = match &self.seen {
-            Some((before, seen)) if *before == version => *seen,
-            _ => Instant::now(),
+        let (seen, renews) = match &self.seen {
+            Some((before, seen, renews)) if *before == version => (*seen, *renews),
+            before => (Instant::now(), before.is_some()),
         };
-        self.seen = Some((version, seen));
+        self.seen = Some((version, seen, renews));
         let spec = lease.spec.as_ref();
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(15);
         let duration = Duration::from_secs(seconds);
         let renewed = spec.and_then(|spec| spec.renew_time.as_ref().or(spec.acquire_time.as_ref()));
         let age = renewed.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time.0)).ok()).unwrap_or_default();
-        if self.terms.trusts_clocks && age > duration + CLOCK_SKEW { seen } else { seen + duration }
+        let gone = self.terms.trusts_clocks && age > duration + CLOCK_SKEW && !renews;
+        seen + if gone { duration / 2 } else { duration }
     }
 
     fn held(&self, lease: &Lease) -> Problem {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::future::maybe_done;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -226,8 +227,16 @@ impl Cluster {
             events: change.held.events,
             cancel: change.held.cancel,
         };
-        let (problem, rollout) = match Box::pin(self.watch(&watch)).await {
-            Ok((Ended::Done, rollout)) => return self.succeed(&mut change, &records, &rollout, service).await,
+        // while the pods start, so that it does not stand between them and the verdict
+        let all = change.known.iter().chain([&change.release]).cloned().collect();
+        let mut tidy = Box::pin(maybe_done(tidy(&records, all, change.history, change.held.events)));
+        let mut watched = Box::pin(self.watch(&watch));
+        let ended = tokio::select! {
+            ended = &mut watched => ended,
+            () = &mut tidy => watched.await,
+        };
+        let (problem, rollout) = match ended {
+            Ok((Ended::Done, rollout)) => return tokio::join!(self.succeed(&mut change, &records, &rollout, service), tidy).0,
             // somebody else's change is not undone
             Ok((Ended::Doomed(finding), _)) if finding.code == Code::ReleaseStateUnknown => {
                 return Err(self.overtaken(&mut change, &records, &finding).await);
@@ -333,10 +342,10 @@ impl Cluster {
         if let Err(problem) = self.drop_outgrown(&before, &change.release.others, change.name, change.held.events).await {
             change.held.events.warning(format!("what the release does not have any more was not removed: {problem}"), problem.hint.clone());
         }
-        if let Err(problem) = self.complete(change, records).await {
+        let (completed, ()) = tokio::join!(self.complete(change, records), self.look_around(change, rollout));
+        if let Err(problem) = completed {
             change.held.events.warning(format!("the release's record was not completed: {problem}"), problem.hint.clone());
         }
-        self.look_around(change, rollout).await;
         let replicas = rollout.progress().desired;
         if replicas == 0 {
             change.held.events.note("scaled to 0: no pod runs, so nothing of this release was tried; shipway scale brings pods back");
@@ -367,10 +376,15 @@ impl Cluster {
 
     async fn complete(&self, change: &Change<'_>, records: &Records<'_>) -> Result<()> {
         change.held.lock.hold().await?;
-        records.update(&change.release).await?;
-        let mut all = change.known.clone();
-        all.push(change.release.clone());
-        records.prune(&all, change.history, Some(change.release.revision)).await
+        records.update(&change.release).await
+    }
+}
+
+/// Drops the records that are more than are kept; `all`: with the one of this release.
+async fn tidy(records: &Records<'_>, all: Vec<Release>, kept: usize, events: &Events) {
+    let newest = all.last().map(|release| release.revision);
+    if let Err(problem) = records.prune(&all, kept, newest).await {
+        events.warning(format!("the oldest records stay: {problem}"), problem.hint.clone());
     }
 }
 

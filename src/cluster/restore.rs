@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -27,6 +27,8 @@ use crate::domain::{
 
 /// After a cancellation, so long may going back take before it is left to the cluster.
 const GRACE: Duration = Duration::from_secs(25);
+/// So long before the end of the limit the release that does not come back is judged.
+const GATHERING: Duration = Duration::from_secs(5);
 /// After so long it is tried again while the API server cannot be reached.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -66,9 +68,10 @@ impl Cluster {
 
     async fn restore_within(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
         let over = |_| Problem::new(Code::RollbackFailed, format!("it was not up again after {} s", limit.as_secs()));
+        let end = Instant::now() + limit;
         let restored = async {
             loop {
-                match Box::pin(self.restore(change, previous, limit)).await {
+                match Box::pin(self.restore(change, previous, end)).await {
                     Err(problem) if problem.code == Code::ClusterUnreachable => {
                         tracing::warn!(%problem, "going back is begun anew");
                         sleep(AGAIN).await;
@@ -80,7 +83,8 @@ impl Cluster {
         timeout(limit, restored).await.map_err(over)?
     }
 
-    async fn restore(&self, change: &Change<'_>, previous: &Release, limit: Duration) -> Result<()> {
+    /// `end`: when it has to be up again.
+    async fn restore(&self, change: &Change<'_>, previous: &Release, end: Instant) -> Result<()> {
         let held = change.held;
         held.lock.hold().await?;
         self.check_config(previous.config.as_ref(), previous.revision).await?;
@@ -96,6 +100,9 @@ impl Cluster {
         problems.extend(self.drop_new_others(change).await.err());
         self.say_changed_secrets(previous, held.events).await;
         let never = CancellationToken::new();
+        // what stands in its way is gathered within the limit, too
+        let left = end.saturating_duration_since(Instant::now());
+        let limit = left.saturating_sub(GATHERING.min(left / 5));
         let watch = Watch {
             deployment: &placed.deployment,
             service: previous.service.is_some(),
@@ -135,7 +142,7 @@ fn pods_alone(mut problems: Vec<Problem>, previous: &Release) -> Result<()> {
 
 fn restored(problem: Problem, previous: &Release) -> Problem {
     let message = format!("{}; revision {} (version {}) is back and verified", problem.message, previous.revision, previous.version);
-    Problem { message, ..problem }
+    Problem { message, ..problem }.restored()
 }
 
 /// Both failures are kept: the first is the cause, the second says what runs now.

@@ -28,7 +28,7 @@ use super::{connect::Cluster, lease::Lock, problem, status::selector};
 use crate::domain::{
     event::{Event, Events},
     problem::{Code, Problem, Result},
-    rollout::{Budgets, Expect, Finding, Judgement, Progress, Rollout, Verdict, WatchedPod, state, uid},
+    rollout::{Budgets, Expect, Finding, Judgement, Progress, Rollout, Verdict, state, uid},
 };
 
 /// How often it is said what is waited for.
@@ -303,9 +303,10 @@ impl Watching<'_> {
 
     /// Events are read of pods in trouble alone, each by a watch on that one pod.
     fn follow(&mut self) {
-        let present: BTreeSet<&str> = self.rollout.pods().map(WatchedPod::uid).collect();
-        self.followed.retain(|uid, _| present.contains(uid.as_str()));
-        for (uid, _) in self.rollout.troubled(self.began.elapsed()) {
+        let troubled = self.rollout.troubled(self.began.elapsed());
+        // a pod that got ready makes room for another
+        self.followed.retain(|uid, _| troubled.contains(uid));
+        for uid in troubled {
             if self.followed.contains_key(&uid) {
                 continue;
             }
@@ -318,5 +319,6 @@ impl Watching<'_> {
             self.streams.push(self.cluster.stream(config, Seen::Event).take_until(end.clone().cancelled_owned()).boxed());
             self.followed.insert(uid, end.drop_guard());
         }
+        self.rollout.follows_all();
     }
 }

@@ -154,7 +154,7 @@ codes! {
     ConfigMissing "config-missing" User "the configuration of a recorded revision, or a pushed one, is not in the cluster" "publish that commit again, which brings its configuration along, or push it again";
     LockHeld "lock-held" Busy "another run publishes this application, or holds the lock that is wanted" "wait for it, or raise lock.wait";
     LockLost "lock-lost" Rollout "a lock was taken over while we worked, or could not be renewed" "look at what runs, then publish again";
-    Superseded "superseded" Busy "a newer pipeline has published already" "nothing: the newer one counts";
+    Superseded "superseded" Busy "a newer pipeline came before this one" "nothing, when the newer one is wanted; shipway rollback --to N goes back to an older release";
     NothingToRollBackTo "nothing-to-roll-back-to" Usage "there is no earlier revision" "publish a good version";
     NotPublished "not-published" User "the application is not on the cluster" "publish it first, or correct kubernetes.name and kubernetes.namespace";
     RevisionUnknown "revision-unknown" Usage "there is no record of that revision" "choose one that history lists";
@@ -162,11 +162,11 @@ codes! {
     ImagePullFailed "image-pull-failed" Rollout "a node cannot pull the image" "check the node's way to the registry";
     ImagePullDenied "image-pull-denied" Rollout "the registry does not let the node pull the image" "set registry.pull_username and registry.pull_password";
     ContainerConfig "container-config" Rollout "a container cannot be created from its configuration" "correct the Secret, ConfigMap or command that the message names";
-    CrashLoop "crash-loop" Rollout "the application ends again and again" "read its last log lines";
+    CrashLoop "crash-loop" Rollout "the application ends again and again" "correct what its last log lines name, in the application or in its configuration";
     JavaTooOld "java-too-old" Rollout "the image's Java is older than the classes" "set image.base to a newer Java, or build.jdk to an older one";
     OomKilled "oom-killed" Rollout "a container used more memory than its limit" "raise kubernetes.resources.limits.memory or lower the heap";
     ProbeFailed "probe-failed" Rollout "a probe ended the container before it was up" "check kubernetes.probes and the start-up time";
-    InitStuck "init-stuck" Rollout "an init container does not end" "read its last log lines: it waits for something that does not come";
+    InitStuck "init-stuck" Rollout "an init container does not end" "see by its last log lines what it waits for, and why that does not come";
     NeverReady "never-ready" Rollout "the application runs but never gets ready" "check the readiness probe's path and port, and the application's log";
     PodFailed "pod-failed" Rollout "a pod failed" "see its reason and log";
     Unschedulable "unschedulable" Rollout "no node can take the pod" "lower the requests, or add nodes";
@@ -237,6 +237,8 @@ pub struct Problem {
     pub evidence: Vec<Evidence>,
     /// The cluster was changed and is not back at its previous release (exit 51 instead of 50 or 143).
     pub unrestored: bool,
+    /// The cluster was changed, and its previous release runs again (exit 50 whatever the class, but for a cancellation).
+    pub restored: bool,
 }
 
 /// The result of everything that can fail.
@@ -244,7 +246,7 @@ pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Problem { code, message: message.into(), hint: code.fix().to_string(), evidence: Vec::new(), unrestored: false }
+        Problem { code, message: message.into(), hint: code.fix().to_string(), evidence: Vec::new(), unrestored: false, restored: false }
     }
 
     /// Replaces the general fix by the exact next action.
@@ -283,9 +285,24 @@ impl Problem {
         self.code.class()
     }
 
+    /// Marks that the previous release runs again.
+    pub fn restored(mut self) -> Self {
+        self.restored = true;
+        self
+    }
+
+    /// A new release was tried, and the one before runs.
+    pub fn is_rolled_back(&self) -> bool {
+        !self.unrestored && (self.class() == Class::Rollout || (self.restored && self.class() != Class::Cancelled))
+    }
+
     /// The exit code of the process when it ends with this problem.
     pub fn exit_code(&self) -> u8 {
-        if self.unrestored { 51 } else { self.class().exit_code() }
+        match self.unrestored {
+            true => 51,
+            false if self.is_rolled_back() => Class::Rollout.exit_code(),
+            false => self.class().exit_code(),
+        }
     }
 }
 
@@ -317,6 +334,13 @@ mod tests {
         let problem = Problem::new(Code::CrashLoop, "x");
         assert_eq!(problem.exit_code(), 50);
         assert_eq!(problem.unrestored().exit_code(), 51);
+    }
+
+    #[test]
+    fn what_was_put_back_exits_50_whatever_the_cause() {
+        let late = Problem::new(Code::ClusterUnreachable, "x");
+        assert_eq!((late.exit_code(), late.restored().exit_code()), (20, 50));
+        assert_eq!(Problem::new(Code::Cancelled, "x").restored().exit_code(), 143);
     }
 
     #[test]

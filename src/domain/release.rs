@@ -210,13 +210,12 @@ pub fn next_revision(records: &[Release], live: &Position) -> u64 {
     records.iter().map(|record| record.revision).chain(live.revision).max().unwrap_or(0) + 1
 }
 
-/// Refuses a pipeline that is older than what is published; the same one may come again (a retried job).
+/// Refuses a pipeline that is older than one that was published or tried; the same one may come again (a retried job).
 pub fn check_sequence(live: &Position, ours: &Sequence) -> Result<()> {
     match &live.sequence {
         Some(theirs) if theirs.kind == ours.kind && theirs.number > ours.number => {
-            let revision = live.revision.map(|revision| format!(" as revision {revision}")).unwrap_or_default();
-            let message = format!("{theirs} has been published already{revision}, which is newer than this one ({ours})");
-            Err(Problem::new(Code::Superseded, message))
+            let runs = live.revision.map(|revision| format!("; revision {revision} runs")).unwrap_or_default();
+            Err(Problem::new(Code::Superseded, format!("{theirs} came before this one, and is newer ({ours}){runs}")))
         }
         _ => Ok(()),
     }
@@ -227,12 +226,14 @@ pub fn previous_good(records: &[Release], revision: u64) -> Option<&Release> {
     records.iter().filter(|record| record.outcome == Outcome::Succeeded && record.revision < revision).max_by_key(|record| record.revision)
 }
 
-/// What `rollback` goes to: the revision that is asked for, else the last good one that does not run already.
+/// What `rollback` goes to: the revision that is asked for, else the last good one that does not run already. What failed and was put back
+/// has been rolled back by itself: a step further has to be asked for.
 pub fn rollback_target<'a>(records: &'a [Release], live: &Position, running: Option<&str>, to: Option<u64>) -> Result<&'a Release> {
     if let Some(to) = to {
         return records.iter().find(|record| record.revision == to).ok_or_else(|| unknown(records, to));
     }
     let live = live.revision.unwrap_or(u64::MAX);
+    let last = records.iter().max_by_key(|record| record.revision).filter(|last| last.revision > live);
     let good =
         |record: &&Release| record.outcome == Outcome::Succeeded && record.revision != live && Some(record.spec_hash.as_str()) != running;
     let nothing = || {
@@ -241,13 +242,25 @@ pub fn rollback_target<'a>(records: &'a [Release], live: &Position, running: Opt
             format!("none of the {} recorded releases is good and differs from what runs", records.len()),
         )
     };
-    records.iter().filter(good).max_by_key(|record| record.revision).ok_or_else(nothing)
+    let target = records.iter().filter(good).max_by_key(|record| record.revision);
+    match last.filter(|last| last.outcome == Outcome::RolledBack && last.restores.is_none()) {
+        Some(failed) => Err(is_back(failed.revision, live, target)),
+        None => target.ok_or_else(nothing),
+    }
 }
 
-/// The revision that a rollback which nobody ended was going back to: done again, it goes there too, and not back from there.
+fn is_back(failed: u64, live: u64, further: Option<&Release>) -> Problem {
+    let further = further.map(|release| format!("; shipway rollback --to {} goes back further", release.revision)).unwrap_or_default();
+    Problem::new(Code::NothingToRollBackTo, format!("revision {failed} failed and was rolled back at once: revision {live} runs"))
+        .hint(format!("nothing, if {live} is well{further}"))
+}
+
+/// The revision that a rollback which nobody ended was going back to: done again, it goes there too, and not back from there. Whoever came
+/// between has written down that it was interrupted.
 pub fn unended_rollback(records: &[Release]) -> Option<u64> {
     let last = records.iter().max_by_key(|record| record.revision)?;
-    last.restores.filter(|_| last.outcome == Outcome::Pending && last.cause == Cause::Rollback)
+    let unended = matches!(last.outcome, Outcome::Pending | Outcome::Interrupted);
+    last.restores.filter(|_| unended && last.cause == Cause::Rollback)
 }
 
 /// Releases without an end, seen by a run that holds the lock: whoever made them is gone.
@@ -261,13 +274,22 @@ pub fn outgrown(before: &[Value], now: &[Value]) -> Vec<Value> {
     before.iter().filter(|value| !stays(value)).cloned().collect()
 }
 
-/// Records that can go: all but the newest `kept`, and never the last good one nor the one that runs.
+/// Records that can go: all but the newest `kept`, the one that runs (`live`: or is to run), and what a rollback can go to: of good releases
+/// the newest one of each of the last `kept` pod templates, so that neither restarts nor failures take the way back.
 pub fn prunable(records: &[Release], kept: usize, live: Option<u64>) -> Vec<&Release> {
-    let good = previous_good(records, u64::MAX).map(|record| record.revision);
     let mut newest: Vec<&Release> = records.iter().collect();
     newest.sort_unstable_by_key(|record| std::cmp::Reverse(record.revision));
-    let needed = |record: &&Release| Some(record.revision) == good || Some(record.revision) == live;
-    newest.into_iter().skip(kept.max(1)).filter(|record| !needed(record)).collect()
+    let mut templates: Vec<&str> = Vec::new();
+    let mut needed = Vec::new();
+    for record in &newest {
+        let (template, runs) = (record.spec_hash.as_str(), Some(record.revision) == live);
+        let way_back = (record.outcome == Outcome::Succeeded || runs) && templates.len() < kept.max(2) && !templates.contains(&template);
+        if way_back {
+            templates.push(template);
+        }
+        needed.push(way_back || runs);
+    }
+    newest.into_iter().zip(needed).skip(kept.max(1)).filter(|(_, needed)| !needed).map(|(record, _)| record).collect()
 }
 
 /// Configurations that go with these records, because none of the others has them.

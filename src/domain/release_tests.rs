@@ -83,6 +83,7 @@ fn a_rollback_that_nobody_ended_goes_on_to_where_it_went() {
     let earlier = [record(1, Outcome::Succeeded, "a"), record(2, Outcome::Succeeded, "b")];
     let with = |last: Release| unended_rollback(&[earlier[0].clone(), earlier[1].clone(), last]);
     assert_eq!(with(back.clone()), Some(1));
+    assert_eq!(with(Release { outcome: Outcome::Interrupted, ..back.clone() }), Some(1), "a scale came between");
     assert_eq!(with(Release { outcome: Outcome::Succeeded, ..back.clone() }), None, "that one ended");
     assert_eq!(unended_rollback(&[back.clone(), record(4, Outcome::Failed, "c")]), None, "something came after it");
     assert_eq!(with(Release { cause: Cause::Publish, restores: None, ..back }), None);
@@ -118,8 +119,28 @@ fn so_many_records_stay_and_the_last_good_one_in_any_case() {
     assert_eq!(pruned(&records, 12, None), [2]);
     assert_eq!(pruned(&records, 10, Some(3)), [4, 2], "what runs stays");
     records[11].outcome = Outcome::Succeeded;
-    assert_eq!(pruned(&records, 10, None), [4, 3, 2, 1]);
+    assert_eq!(pruned(&records, 10, None), [4, 3, 2], "another template, and good: a rollback can go there");
     assert!(pruned(&records[..5], 10, None).is_empty());
+}
+
+#[test]
+fn neither_restarts_nor_failures_take_the_way_back() {
+    let mut records = vec![record(1, Outcome::Succeeded, "a"), record(2, Outcome::Succeeded, "b")];
+    records.extend((3..=14).map(|revision| record(revision, Outcome::Succeeded, "b")));
+    assert_eq!(pruned(&records, 10, Some(14)), [4, 3, 2], "twelve restarts of b: a stays");
+    let left: Vec<Release> = records.into_iter().filter(|record| ![2, 3, 4].contains(&record.revision)).collect();
+    assert_eq!(rollback_target(&left, &at(14, 1), Some("b"), None).unwrap().revision, 1);
+}
+
+#[test]
+fn what_was_put_back_by_itself_is_not_gone_back_from() {
+    let records = [record(1, Outcome::Succeeded, "a"), record(2, Outcome::Succeeded, "b"), record(3, Outcome::RolledBack, "c")];
+    let problem = rollback_target(&records, &at(2, 3), Some("b"), None).unwrap_err();
+    assert_eq!(problem.code, Code::NothingToRollBackTo);
+    assert!(problem.message.contains("revision 3 failed") && problem.message.contains("revision 2 runs"), "{problem}");
+    assert!(problem.hint.contains("--to 1"), "{}", problem.hint);
+    assert_eq!(rollback_target(&records, &at(2, 3), Some("b"), Some(1)).unwrap().revision, 1);
+    assert_eq!(rollback_target(&records, &at(3, 3), Some("c"), None).unwrap().revision, 2, "it is not back");
 }
 
 #[test]

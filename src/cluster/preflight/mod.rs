@@ -149,6 +149,9 @@ impl Cluster {
             self.look_at_nodes(publish),
         );
         [references, capacity, nodes].into_iter().for_each(|other| look.add(other));
+        if live.deployment.is_some() {
+            look.problems.extend(preflight::too_slow(wanted, publish.workload.rolling.timeout));
+        }
     }
 
     /// The objects of a publish on top of what is live.

@@ -3,6 +3,7 @@
 
 mod demand;
 mod limits;
+mod pace;
 mod platforms;
 mod quota;
 mod references;
@@ -12,6 +13,7 @@ use super::problem::Problem;
 
 pub use demand::{Demand, demand};
 pub use limits::outside_limits;
+pub use pace::too_slow;
 pub use platforms::other_platforms;
 pub use quota::{Growth, without_room};
 pub use references::{Kind, Known, Place, Reference, missing, references};

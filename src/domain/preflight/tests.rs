@@ -194,3 +194,19 @@ fn an_image_without_the_nodes_processor_is_named() {
     assert_eq!(of(&["linux/arm64/v8"], &["linux/arm64"]), (None, Vec::new()));
     assert_eq!((of(&[], &["linux/arm64"]), of(&["linux/amd64"], &[])), ((None, Vec::new()), (None, Vec::new())));
 }
+
+#[test]
+fn an_update_that_cannot_end_in_its_time_is_told_before() {
+    let deployment = |replicas: i32, surge: &str| -> k8s_openapi::api::apps::v1::Deployment {
+        read(&format!(
+            "spec: {{replicas: {replicas}, minReadySeconds: 10, selector: {{}}, template: {{}},
+              strategy: {{rollingUpdate: {{maxSurge: {surge}, maxUnavailable: 0}}}}}}"
+        ))
+    };
+    let limit = std::time::Duration::from_secs(600);
+    let problem = too_slow(&deployment(60, "1"), limit).unwrap();
+    assert!(problem.message.contains("60 pods, 1 at a time") && problem.message.ends_with("take 10m at least"), "{problem:?}");
+    assert!(problem.hint.contains("kubernetes.rolling.max_surge"));
+    assert_eq!(too_slow(&deployment(59, "1"), limit), None);
+    assert_eq!(too_slow(&deployment(100, "25%"), limit), None);
+}

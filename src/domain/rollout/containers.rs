@@ -23,7 +23,7 @@ pub(super) struct Past {
     /// Since when it has run, in this life.
     running_since: Option<Duration>,
     /// Since when it has been started (its startup probe succeeded) and not ready, in this life.
-    unready_since: Option<Duration>,
+    pub(super) unready_since: Option<Duration>,
 }
 
 impl Past {

@@ -208,6 +208,11 @@ impl Rollout {
         self.followed = Some(pods);
     }
 
+    /// The events of all pods in trouble are read.
+    pub fn follows_all(&mut self) {
+        self.followed = None;
+    }
+
     pub fn see_set(&mut self, set: ReplicaSet, at: Duration) {
         if sets::failure(&set).is_some() {
             self.refused.entry(uid(&set.metadata)).or_insert(at);
@@ -274,10 +279,10 @@ impl Rollout {
         self.newest().is_some_and(|set| owner != Some(uid(&set.metadata).as_str()))
     }
 
-    /// Pods of the newest ReplicaSet whose events are worth reading, with their uids: not ready for some seconds, or stuck.
-    pub fn troubled(&self, at: Duration) -> Vec<(String, String)> {
+    /// Uids of the pods of the newest ReplicaSet whose events are worth reading: stuck, or longer not ready than most starts take.
+    pub fn troubled(&self, at: Duration) -> Vec<String> {
         let troubled = |pod: &&WatchedPod| !pod.is_ready() && !pod.is_terminating() && pod.is_stuck(at);
-        self.new_pods().filter(troubled).map(|pod| (pod.uid().to_string(), pod.name().to_string())).collect()
+        self.new_pods().filter(troubled).map(|pod| pod.uid().to_string()).collect()
     }
 
     /// The newest ReplicaSet: the one whose revision the Deployment has, once the controller has seen our generation.

@@ -9,6 +9,10 @@ use crate::domain::problem::Code;
 
 /// A pod that is not ready for so long has its events read; one whose volumes and network are not there after the second time, too.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// The readiness probe looks at once when the startup probe is content.
+const READY_AFTER: Duration = Duration::from_secs(2);
+/// A JVM takes its time.
+const STARTED_AFTER: Duration = Duration::from_secs(20);
 const UNPREPARED_AFTER: Duration = Duration::from_secs(1);
 /// Reasons of a failed pod that are the node's, not the application's.
 const DISPLACED: [&str; 13] = [
@@ -110,8 +114,21 @@ impl WatchedPod {
         match reasons.any(|(reason, _)| !containers::is_beginning(reason)) {
             true => self.since,
             false if unprepared => self.since + UNPREPARED_AFTER,
-            false => self.since + STUCK_AFTER,
+            false if self.is_starting() => self.since + STARTED_AFTER,
+            false => (self.since + STUCK_AFTER).max(self.started().map_or(Duration::ZERO, |at| at + READY_AFTER)),
         }
+    }
+
+    /// All containers run, for the first time, and a startup probe gives one of them its time: an application on its way up.
+    fn is_starting(&self) -> bool {
+        let all: Vec<&ContainerStatus> = statuses(&self.pod).filter(|status| !containers::is_init(&self.pod, &status.name)).collect();
+        let starting = all.iter().any(|status| status.started == Some(false));
+        starting && all.iter().all(|status| status.restart_count == 0 && is_running(status))
+    }
+
+    /// When the first of the containers that are up and not ready was so.
+    fn started(&self) -> Option<Duration> {
+        self.containers.values().filter_map(|past| past.unready_since).min()
     }
 }
 
@@ -230,6 +247,12 @@ fn gated(pod: &WatchedPod) -> Option<Finding> {
     (held.status == "False").then(|| finding.hint("ask the owner of those gates; the scheduler does not look at the pod before"))
 }
 
+/// How the attach controller begins when another node has the volume (`reportMultiAttachError` in its reconciler).
+const ELSEWHERE: &str = "Multi-Attach error";
+/// The way out of a volume for one node, whose old pod is kept until the new one is up.
+const NOT_SHARED: &str = "another node has the volume, and it is for one node at a time: stop the old pod first (kubernetes.rolling.max_surge 0, \
+     kubernetes.rolling.max_unavailable 1), or take a volume that is ReadWriteMany";
+
 fn volume(pod: &WatchedPod, events: &[&Event]) -> Option<Finding> {
     let running = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
     let mounts = |event: &&&Event| matches!(event.reason.as_deref(), Some("FailedMount" | "FailedAttachVolume"));
@@ -246,8 +269,12 @@ fn volume(pod: &WatchedPod, events: &[&Event]) -> Option<Finding> {
         (None, Some(key)) => Finding::new(Code::VolumeMissing, format!("{cannot}: {key}"))
             .hint("add that key to the object, or correct the volume that names it")
             .doomed(),
-        (None, None) => Finding::new(Code::VolumeMissing, format!("{cannot}: {}", containers::short(sentence)))
-            .hint("the node tries again; if it goes on, look at the storage that the sentence names"),
+        (None, None) => Finding::new(Code::VolumeMissing, format!("{cannot}: {}", containers::short(sentence))).hint(
+            match sentence.starts_with(ELSEWHERE) {
+                true => NOT_SHARED,
+                false => "the node tries again; if it goes on, look at the storage that the sentence names",
+            },
+        ),
     })
 }
 

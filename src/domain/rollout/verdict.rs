@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::{Finding, Progress, Rollout, images, pods::WatchedPod, sets, uid};
+use super::{Finding, Progress, Rollout, images, pods::WatchedPod, sets, state, uid};
 use crate::domain::{problem::Code, units::format_duration};
 
 /// Least time in which the ReplicaSet controller tries again to make pods that a quota refused.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// For a rollout that went on to the end of its time.
+const SLOW: &str = "no pod is in trouble: give it more time (kubernetes.rolling.timeout), or let more pods start at once \
+     (kubernetes.rolling.max_surge)";
 
 impl Rollout {
     /// The trouble that ends the rollout: one of the whole ReplicaSet, or one that every new pod has, or the time limit.
@@ -29,16 +33,17 @@ impl Rollout {
         let mut pods = self.new_pods().filter(counts).peekable();
         let any = pods.peek().is_some();
         let is_doomed = |pod: &WatchedPod| doomed().any(|finding| finding.pod.as_deref() == Some(pod.name()));
-        if any && doomed().next().is_some() && pods.all(|pod| is_doomed(pod) || self.shares_fate(pod, at)) {
+        let fates: Vec<String> = self.new_pods().filter(|pod| is_doomed(pod)).map(|pod| state(&pod.pod)).collect();
+        if any && doomed().next().is_some() && pods.all(|pod| is_doomed(pod) || self.shares_fate(pod, &fates, at)) {
             return doomed().next().cloned();
         }
         (at >= self.budgets.timeout).then(|| self.timed_out(findings, at))
     }
 
-    /// Whether a pod in trouble, whose events are not read, has to be taken for one like those whose events are.
-    fn shares_fate(&self, pod: &WatchedPod, at: Duration) -> bool {
+    /// Whether a pod in trouble, whose events are not read, has to be taken for one like those whose events are: it is where they are.
+    fn shares_fate(&self, pod: &WatchedPod, fates: &[String], at: Duration) -> bool {
         let unread = self.followed.as_ref().is_some_and(|followed| !followed.iter().any(|uid| uid == pod.uid()));
-        unread && !pod.is_ready() && pod.is_stuck(at)
+        unread && !pod.is_ready() && pod.is_stuck(at) && fates.contains(&state(&pod.pod))
     }
 
     /// Somebody else deleted the Deployment, or gave its containers other images, while we watch.
@@ -65,7 +70,8 @@ impl Rollout {
             Some(first) => Finding { message: format!("{}; {stand}", first.message), doomed: true, until: None, ..first.clone() },
             None => {
                 let waiting = self.waiting().map(|waiting| self.waiting_for(waiting, findings.first())).unwrap_or_default();
-                Finding::new(Code::DeadlineExceeded, format!("{stand}, waiting for {waiting}")).doomed()
+                let finding = Finding::new(Code::DeadlineExceeded, format!("{stand}, waiting for {waiting}")).doomed();
+                if available > 0 && available < desired { finding.hint(SLOW) } else { finding }
             }
         }
     }

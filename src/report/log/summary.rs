@@ -63,7 +63,7 @@ pub fn headline_words(report: &Report) -> String {
         (Outcome::Succeeded, None) if report.command == "remove" => "is not on the cluster any longer".to_string(),
         (Outcome::Succeeded, None) => "succeeded".to_string(),
         (Outcome::RolledBack, _) => format!("was rolled back: {}", restored.unwrap_or("the previous revision runs again".to_string())),
-        (Outcome::Superseded, _) => "was superseded: a newer pipeline has published already".to_string(),
+        (Outcome::Superseded, _) => "was superseded: a newer pipeline came before it".to_string(),
         (Outcome::Cancelled, _) if unrestored => "was cancelled, and the cluster is left changed".to_string(),
         (Outcome::Cancelled, _) if restored.is_some() => format!("was cancelled; {}", restored.unwrap_or_default()),
         (Outcome::Cancelled, _) => "was cancelled; nothing is left changed".to_string(),

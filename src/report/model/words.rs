@@ -103,8 +103,8 @@ impl Outcome {
             None => Outcome::Succeeded,
             Some(problem) if problem.unrestored => Outcome::Failed,
             Some(problem) if problem.code == Code::Superseded => Outcome::Superseded,
+            Some(problem) if problem.is_rolled_back() => Outcome::RolledBack,
             Some(problem) => match problem.class() {
-                Class::Rollout => Outcome::RolledBack,
                 Class::Cancelled => Outcome::Cancelled,
                 _ => Outcome::Failed,
             },

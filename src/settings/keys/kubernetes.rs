@@ -55,7 +55,7 @@ pub struct Kubernetes {
     pub autoscale: AutoscaleSettings,
     /// The PodDisruptionBudget: what drains of nodes have to leave.
     pub disruption: DisruptionSettings,
-    /// Releases whose records are kept, each with its configuration: so far a rollback can go back.
+    /// Newest releases whose records are kept, each with its configuration; as many good ones with different pods stay for rollbacks.
     #[schemars(range(min = 2, max = 100), extend("default" = 10))]
     pub history: usize,
     /// Security context: restricted is what a restricted namespace accepts.

@@ -93,6 +93,18 @@ async fn pods_that_write_more_than_they_may_are_told_though_others_come_for_them
 }
 
 #[tokio::test]
+async fn pods_that_their_node_does_not_take_are_told_before_there_are_many() {
+    let ground = Ground::new("refused by its node");
+    let failed = Sign::Pod(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed"));
+    let broken = broken(&ground, "refused by its node (2nd pod)", failed, |workload| {
+        let pod = json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]}});
+        patched(workload, json!({"kind": "Deployment", "spec": {"template": {"spec": pod}}}));
+    })
+    .await;
+    broken.at_once().code("pod-failed").says(&["pod web-", " failed: SysctlForbidden", "kernel.msgmax"]);
+}
+
+#[tokio::test]
 async fn classes_that_are_too_new_for_the_images_java() {
     let ground = Ground::new("java too old");
     let folder = tempfile::tempdir().unwrap();

@@ -75,7 +75,8 @@ async fn what_fails_after_the_patch_is_taken_back_and_stays_newer_than_what_was_
         false => Act::Pass,
     });
     let problem = through(&api, &ground, &scaled(&ground, "2", 70)).await.unwrap_err();
-    assert!(!problem.unrestored && problem.message.contains("revision 1 (version 1) is back and verified"), "{problem:?}");
+    assert!(problem.message.contains("revision 1 (version 1) is back and verified"), "{problem:?}");
+    assert_eq!(problem.exit_code(), 50, "whatever the cause: {problem:?}");
     assert_eq!(ground.running().await, vec![image("1").to_string(); 2]);
     assert!(ground.api::<HorizontalPodAutoscaler>().await.get_opt(NAME).await.unwrap().is_none());
     assert_eq!(outcomes(&ground).await, [(2, Outcome::RolledBack), (1, Outcome::Succeeded)]);

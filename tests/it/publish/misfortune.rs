@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::VolumeAttachment,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -14,7 +17,10 @@ use shipway::{
     domain::{problem::Problem, workload::Workload},
 };
 
-use super::ground::{Ground, image, patched};
+use super::{
+    causes::create,
+    ground::{Ground, image, patched},
+};
 use crate::support::{lab::lab, unique};
 
 /// Pods that run this tag's image, are ready, and stay.
@@ -157,4 +163,89 @@ async fn a_node_that_is_lost_in_a_rollout_is_no_failure() {
     }
     assert_eq!(released.unwrap().revision, 2);
     assert!(up.len() == 2 && up.iter().all(|pod| pod.spec.as_ref().unwrap().node_name.as_deref() != Some(&lost)), "{up:?}");
+}
+
+#[tokio::test]
+async fn a_way_back_that_takes_too_long_says_what_keeps_it() {
+    let ground = Ground::new("no way back");
+    let (label, nodes) = (unique("cordoned"), Api::<Node>::all(lab().client().await));
+    own_node(&label, &label).await;
+    let alone = |tag: &str| {
+        let mut workload = ground.workload(tag);
+        workload.replicas = Some(1);
+        (workload.rolling.max_surge, workload.rolling.max_unavailable) = ("0".to_string(), "1".to_string());
+        workload
+    };
+    let mut good = alone("1");
+    on_own_nodes(&mut good, &label);
+    ground.publish(&ground.publish_of(good, 1)).await.unwrap();
+    nodes.patch(&label, &PatchParams::default(), &Patch::Merge(&json!({"spec": {"unschedulable": true}}))).await.unwrap();
+    let publish = Publish { back_timeout: Duration::from_secs(10), ..ground.publish_of(alone("crash"), 2) };
+    let problem: Problem = ground.publish(&publish).await.unwrap_err();
+    nodes.delete(&label, &Default::default()).await.unwrap();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("crash-loop", 51), "{problem:?}");
+    let (first, second) = problem.message.split_once("; going back to revision 1 failed, too: ").unwrap();
+    assert!(first.contains("ended twice"), "{first}");
+    assert!(second.contains("no node can take pod web-") && second.contains("0 of 1 new pods were available after "), "{second}");
+    assert!(problem.evidence.iter().any(|seen| seen.source.starts_with("rollback: pod/web-")), "{:#?}", problem.evidence);
+}
+
+/// What another node has: an attached volume for one node at a time, the classic of rolling updates.
+#[tokio::test]
+async fn a_volume_that_another_node_has_is_told_with_the_way_out() {
+    let ground = Ground::new("another node has it");
+    let (label, client) = (unique("attached"), lab().client().await);
+    own_node(&label, &label).await;
+    let nodes: Api<Node> = Api::all(client.clone());
+    // the attach controller sees to nodes that ask for it, as a kubelet does for its own
+    let asks = json!({"metadata": {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}});
+    nodes.patch(&label, &PatchParams::default(), &Patch::Merge(&asks)).await.unwrap();
+    let disks: Api<PersistentVolume> = Api::all(client.clone());
+    let spec = json!({"capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+        "csi": {"driver": "disks.example.test", "volumeHandle": label},
+        "claimRef": {"namespace": ground.namespace.name, "name": "disk"}});
+    let disk: PersistentVolume = serde_json::from_value(json!({"metadata": {"name": label}, "spec": spec})).unwrap();
+    disks.create(&PostParams::default(), &disk).await.unwrap();
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "volumeName": label,
+        "resources": {"requests": {"storage": "1Mi"}}});
+    create::<PersistentVolumeClaim>(&ground, json!({"metadata": {"name": "disk"}, "spec": claim})).await;
+    let with_disk = |mut pod: Value| {
+        pod["volumes"] = json!([{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}]);
+        pod["containers"] = json!([{"name": "app", "volumeMounts": [{"name": "disk", "mountPath": "/disk"}]}]);
+        json!({"kind": "Deployment", "spec": {"template": {"spec": pod}}})
+    };
+    let there =
+        json!({"nodeSelector": {"lab/of": label}, "tolerations": [{"key": "lab/of", "operator": "Exists", "effect": "NoSchedule"}]});
+    let mut workload = ground.workload("1");
+    patched(&mut workload, with_disk(there));
+    let first = ground.publish_of(workload, 1);
+    let (released, ()) = tokio::join!(ground.publish(&first), attach(&label));
+    released.unwrap();
+    let mut workload = ground.workload("1");
+    patched(&mut workload, with_disk(json!({})));
+    workload.rolling.timeout = Duration::from_secs(20);
+    let problem: Problem = ground.publish(&ground.publish_of(workload, 2)).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("volume-missing", 50), "{problem:?}");
+    assert!(
+        problem.message.contains("Multi-Attach error for volume") && problem.hint.contains("kubernetes.rolling.max_surge 0"),
+        "{problem:?}"
+    );
+    assert!(problem.message.contains("is back and verified"), "{problem:?}");
+    nodes.delete(&label, &Default::default()).await.unwrap();
+    disks.delete(&label, &Default::default()).await.unwrap();
+}
+
+/// Says of a volume, in place of its driver, that its node has it.
+async fn attach(volume: &str) {
+    let attachments: Api<VolumeAttachment> = Api::all(lab().client().await);
+    for _ in 0..600 {
+        let all = attachments.list(&Default::default()).await.unwrap().items;
+        if let Some(found) = all.into_iter().find(|found| found.spec.source.persistent_volume_name.as_deref() == Some(volume)) {
+            let status = json!({"status": {"attached": true}});
+            attachments.patch_status(&found.metadata.name.unwrap(), &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{volume} is attached to no node");
 }

@@ -140,12 +140,14 @@ async fn a_configuration_alone_is_a_publish_and_what_nobody_needs_is_pruned() {
     let before = ground.pod_names().await;
     ground.publish(&at(3, "mode: two")).await.unwrap();
     assert_eq!(ground.pod_names().await, before, "the same files restart nothing");
-    let kept: Vec<u64> = cluster.history(NAME).await.unwrap().revisions.iter().map(|release| release.revision).collect();
-    assert_eq!(kept, [3, 2]);
-    assert_eq!(configs(&ground).await.len(), 1, "the first went with the last record that had it");
+    let kept = async || cluster.history(NAME).await.unwrap().revisions.iter().map(|release| release.revision).collect::<Vec<u64>>();
+    assert_eq!(kept().await, [3, 2, 1], "2 has the pods of 3: 1 is the way back");
+    assert_eq!(configs(&ground).await.len(), 2);
 
     // what a rollback needs and somebody deleted is missed before anything changes
     ground.publish(&at(4, "mode: four")).await.unwrap();
+    assert_eq!(kept().await, [4, 3]);
+    assert_eq!(configs(&ground).await.len(), 2, "the first went with the last record that had it");
     let old = config(false, "mode: two").unwrap().reference(NAME).name;
     ground.api::<ConfigMap>().await.delete(&old, &DeleteParams::default()).await.unwrap();
     let problem = cluster.rollback(&ground.rollback_of(Some(3)), &ground.events, &CancellationToken::new()).await.unwrap_err();

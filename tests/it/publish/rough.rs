@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
-use kube::api::{Api as Objects, Patch};
+use k8s_openapi::api::{apps::v1::Deployment, authentication::v1::TokenRequest, core::v1::ServiceAccount};
+use kube::api::{Api as Objects, Patch, PatchParams};
 use serde_json::json;
 use shipway::{
-    cluster::{self, Target},
+    cluster::{self, Publish, Target},
     domain::{
         custom::{Custom, File},
         problem::{Problem, Result},
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, NAME, image};
 use crate::support::{
     api::{Act, Api, Seen, Shares},
+    block_on,
     lab::lab,
 };
 
@@ -79,6 +80,36 @@ async fn an_error_after_the_patch_is_read_back_before_anything_is_repeated() {
     publish(&ground, &target(&api), "3", 3).await.unwrap();
     assert_eq!(api.seen().iter().filter(|seen| is_commit(seen)).count(), 2, "what did not go through is");
     assert_eq!(ground.running().await, vec![image("3").to_string(); 2]);
+}
+
+/// Whoever takes no lock may publish between our look and our patch: the version that we looked at is what the patch is for.
+#[tokio::test]
+async fn what_another_published_in_the_same_moment_stays() {
+    let ground = Ground::pretended("same moment").await;
+    publish(&ground, &ground.target(), "1", 1).await.unwrap();
+    let (namespace, turn) = (ground.namespace.name.clone(), first(1));
+    let api = Api::with(&ground.namespace.kubeconfig, move |seen| {
+        if is_commit(seen) && turn() {
+            let namespace = namespace.clone();
+            // a runtime of its own: the rule is asked in the midst of another's work
+            std::thread::spawn(move || block_on(publish_beside(&namespace))).join().unwrap();
+        }
+        Act::Pass
+    });
+    // the fields of theirs belong to another manager; that is not what keeps us
+    let ours = Publish { force_conflicts: true, ..ground.publish_of(ground.workload("2"), 2) };
+    let cluster = cluster::connect(&target(&api), &ground.namespace.name).await.unwrap();
+    let problem = cluster.publish(&ours, &ground.events, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!((problem.code.slug(), problem.exit_code()), ("superseded", 40), "{problem:?}");
+    let live = ground.deployment().await;
+    assert_eq!(live.metadata.annotations.unwrap()["shipway.dev/revision"], "9", "theirs stays");
+    assert_eq!(ground.running().await, vec![image("1").to_string(); 2], "and none of our pods was begun");
+}
+
+async fn publish_beside(namespace: &str) {
+    let deployments: Objects<Deployment> = Objects::namespaced(lab().client().await, namespace);
+    let theirs = json!({"metadata": {"annotations": {"shipway.dev/revision": "9", "shipway.dev/sequence": "gitlab/9"}}});
+    deployments.patch(NAME, &PatchParams::default(), &Patch::Merge(&theirs)).await.unwrap();
 }
 
 #[tokio::test]

@@ -205,8 +205,10 @@ fn pods_whose_events_are_not_read_share_the_fate_of_those_that_are() {
     assert_eq!(doomed(&rollout, 10), None, "the others may be well");
     rollout.follows_only(["p0", "p1", "p2"].map(str::to_string).to_vec());
     assert_eq!(doomed(&rollout, 10).unwrap().code, Code::VolumeMissing);
-    rollout.see_pod(pod("p9", "n", SPEC, READY), secs(11));
-    assert_eq!(doomed(&rollout, 11), None, "one got ready");
+    rollout.see_pod(pod("p9", "n", SPEC, STARTING), secs(11));
+    assert_eq!(doomed(&rollout, 31), None, "one has its volume, and starts");
+    rollout.see_pod(pod("p9", "n", SPEC, READY), secs(41));
+    assert_eq!(doomed(&rollout, 41), None, "it got ready");
 }
 
 fn with_image(generation: i64, image: &str) -> Deployment {

@@ -302,6 +302,14 @@ fn a_mount_is_fatal_when_its_object_does_not_exist() {
 }
 
 #[test]
+fn a_volume_that_another_node_has_is_told_with_the_way_out() {
+    let mut rollout = pods(&waiting("ContainerCreating", "", 0, ""), &[1]);
+    rollout.see_event(event("a", "FailedAttachVolume", "Multi-Attach error for volume \"v\" Volume is already used by pod(s) b"));
+    let warning = &rollout.judge(secs(100)).warnings[0];
+    assert!(warning.hint.as_deref().unwrap().contains("kubernetes.rolling.max_surge 0"), "{warning:?}");
+}
+
+#[test]
 fn failed_pods_are_fatal_unless_their_node_is_to_blame() {
     let finding = doomed(&pods("{phase: Failed, reason: DeadlineExceeded, message: too long}", &[1]), 1).unwrap();
     assert_eq!((finding.code, finding.message.as_str()), (Code::PodFailed, "pod a failed: DeadlineExceeded: too long"));
