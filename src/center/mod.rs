@@ -14,7 +14,7 @@ use crate::{
         config::Config,
         event::Events,
         problem::{Code, Problem, Result},
-        pushed::{Place, Pushing, Version, Versions},
+        pushed::{self, Place, Pushing, Version, Versions},
     },
 };
 
@@ -66,11 +66,20 @@ impl Center {
         }
     }
 
-    /// The files of a version, the current one without a number. Fails with `config-missing` or `revision-unknown`.
-    pub async fn pull(&self, place: &Place, version: Option<u64>) -> Result<(Version, Config)> {
+    /// The files of a version. Fails with `config-missing` or `revision-unknown`.
+    pub async fn pull(&self, place: &Place, wanted: &pushed::Wanted) -> Result<(Version, Config)> {
         match self {
-            Center::Kubernetes(cluster) => cluster.pull_config(place, version).await,
-            Center::Zookeeper(zookeeper) => zookeeper.pull(place, version).await,
+            Center::Kubernetes(cluster) => cluster.pull_config(place, wanted).await,
+            Center::Zookeeper(zookeeper) => zookeeper.pull(place, wanted).await,
+        }
+    }
+
+    /// Tells at first and whenever there may be another current version, and when the centre is away. Comes back only with a problem that will
+    /// not go away by itself.
+    pub async fn changes(&self, place: &Place, tell: impl Fn(Result<()>)) -> Problem {
+        match self {
+            Center::Kubernetes(cluster) => cluster.config_changes(place, tell).await,
+            Center::Zookeeper(zookeeper) => zookeeper.changes(place, tell).await,
         }
     }
 

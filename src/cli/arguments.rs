@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::asked::{App, Can, History, RulesAction};
+use super::asked::{App, Can, ConfigAction, History, RulesAction};
 use crate::{
     settings::{self, CiKind},
     steps,
@@ -307,48 +307,6 @@ impl Init {
         });
         steps::Wishes { ci, no_job: self.ci == Some(Server::None), no_schema: self.no_schema }
     }
-}
-
-/// What is done with pushed configurations.
-#[derive(Subcommand)]
-pub(super) enum ConfigAction {
-    /// Make these files the current version.
-    Push {
-        /// File or folder in the checkout [default: kubernetes.config.from].
-        folder: Option<String>,
-        /// Why; for the history.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
-    /// Write the files of a version into a folder, which is replaced as a whole.
-    Pull {
-        /// The folder; it must be new, empty, or written by a pull before.
-        #[arg(long, value_name = "FOLDER")]
-        to: PathBuf,
-        /// Another version than the current one.
-        #[arg(long, value_name = "VERSION")]
-        version: Option<u64>,
-    },
-    /// What a push would change.
-    Diff {
-        /// File or folder in the checkout [default: kubernetes.config.from].
-        folder: Option<String>,
-    },
-    /// The versions: when, who, why. kubernetes.history says how many are kept.
-    History {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make an earlier version the current one again, as a new version.
-    Rollback {
-        /// The version [default: the last one with other files].
-        #[arg(long, value_name = "VERSION")]
-        to: Option<u64>,
-        /// Why; for the history.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
 }
 
 /// Reference documents that are generated from the code's own tables.

@@ -1,10 +1,11 @@
-//! What may stand behind the commands that ask and fill the ledger: `history`, `rules`, `app`.
+//! What may stand behind the commands that ask, fill the ledger and push configurations: `history`, `rules`, `app`, `config`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::arguments::key_and_value;
+use crate::{domain::units::parse_duration, process::Signal};
 
 #[derive(Args)]
 pub(super) struct History {
@@ -103,4 +104,95 @@ pub(super) enum App {
         #[arg(value_name = "FILE")]
         entries: PathBuf,
     },
+}
+
+/// What is done with pushed configurations.
+#[derive(Subcommand)]
+pub(super) enum ConfigAction {
+    /// Make these files the current version.
+    Push {
+        /// File or folder in the checkout [default: kubernetes.config.from].
+        folder: Option<String>,
+        /// Why; for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Write the files of a version into a folder, which is replaced as a whole.
+    Pull {
+        /// The folder; it must be new, empty, or written by a pull before.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+        /// Another version than the current one.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<u64>,
+        /// The newest version with these files, by the hash that `history --json` gives; what pods ask for.
+        #[arg(long, value_name = "HASH", conflicts_with = "version")]
+        content: Option<String>,
+        /// Where else files of that content are, when there is no such version any more.
+        #[arg(long, value_name = "FOLDER", requires = "content")]
+        copy: Option<PathBuf>,
+        /// Take the copy when the centre does not answer, too.
+        #[arg(long, requires = "copy")]
+        offline: bool,
+    },
+    /// What a push would change.
+    Diff {
+        /// File or folder in the checkout [default: kubernetes.config.from].
+        folder: Option<String>,
+    },
+    /// The versions: when, who, why. kubernetes.history says how many are kept.
+    History {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an earlier version the current one again, as a new version.
+    Rollback {
+        /// The version [default: the last one with other files].
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+        /// Why; for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Run a command beside a folder that always has the current version: a push starts it anew, or tells it by a signal.
+    ///
+    /// The exit code is the command's, and signals are passed on to it. While the centre is away it goes on with the files that it has.
+    Watch {
+        /// The folder; it must be new, empty, or written by a pull before.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+        /// Tell the command by this signal instead of starting it anew.
+        #[arg(long, value_name = "SIGNAL")]
+        signal: Option<Told>,
+        /// How long the command may take to end, before it is killed.
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+        grace: Duration,
+        /// The command and its arguments; no shell reads them.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+}
+
+/// Signals that programs read their files anew at.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub(super) enum Told {
+    Hup,
+    Usr1,
+    Usr2,
+}
+
+impl Told {
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Told::Hup => Signal::HUP,
+            Told::Usr1 => Signal::USR1,
+            Told::Usr2 => Signal::USR2,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write it like 30s or 2m".to_string())
 }

@@ -1,11 +1,16 @@
-//! `config push|pull|diff|history|rollback`: configurations that are pushed on their own.
+//! `config push|pull|diff|history|rollback|watch`: configurations that are pushed on their own.
 
-use super::{arguments::ConfigAction, print, session::Session};
+use super::{
+    asked::{ConfigAction, Told},
+    print,
+    session::Session,
+};
 use crate::{
     center::Center,
     domain::{
         config::{Config, text_of},
         problem::{Code, Result},
+        pushed::Wanted,
     },
     plan::Plan,
     report::{self, ObjectDiff},
@@ -14,18 +19,26 @@ use crate::{
 };
 
 pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
-    let mut session = Session::start(input, "config")?;
-    session.listen()?;
+    // input and output are those of the command that it runs, and so are signals
+    let ours = !matches!(action, ConfigAction::Watch { .. });
+    let dir = input.dir.clone();
+    let mut session = if ours { Session::start(input, "config")? } else { Session::beside(input, "config")? };
+    if ours {
+        session.listen()?;
+    }
     let plan = session.plan(false, false).await?;
     let center = steps::center(&plan, "config").await?;
     let text = match action {
         ConfigAction::Push { reason, .. } => push(&session, &plan, &center, reason).await?,
-        ConfigAction::Pull { to, version } => {
-            let (version, config) = center.pull(&steps::place(&plan), version).await?;
+        ConfigAction::Pull { to, version, content, copy, offline } => {
+            let wanted = content.map_or(Wanted::number(version), Wanted::Content);
+            let copy = copy.map(|folder| steps::Copy { folder, offline });
+            let (version, config) = steps::pull(&center, &steps::place(&plan), &wanted, copy.as_ref(), &session.events).await?;
             let to = plan.facts.work_dir.join(to);
-            match steps::write_config(&config, &version, &to)? {
-                true => format!("version {} is in {}, {}\n", version.version, to.display(), report::count(version.files, "file")),
-                false => format!("{} has version {} already\n", to.display(), version.version),
+            let what = version.map_or("the copy".to_string(), |version| format!("version {}", version.version));
+            match steps::write_config(&config, &to)? {
+                true => format!("{what} is in {}, {}\n", to.display(), report::count(config.paths().count(), "file")),
+                false => format!("{} has {what} already\n", to.display()),
             }
         }
         ConfigAction::Diff { .. } => diff(&session, &plan, &center).await?,
@@ -42,6 +55,12 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
             let version = center.rollback(&pushing, to, &session.events, &session.cancel).await?;
             let restored = version.restores.unwrap_or_default();
             format!("version {} of the configuration of {} puts back version {restored}\n", version.version, pushing.place.words())
+        }
+        ConfigAction::Watch { to, signal, grace, command } => {
+            let (env, to) = (session.loaded.host.own_env(), plan.facts.work_dir.join(to));
+            let watched = steps::Watched { argv: command, dir, env, to, signal: signal.map(Told::signal), grace };
+            let code = steps::watch(&center, &steps::place(&plan), &watched, &session.events).await?;
+            return Ok(u8::try_from(code).unwrap_or(70));
         }
     };
     print::text(&session.redactor.redact(&text));
@@ -62,7 +81,7 @@ async fn push(session: &Session, plan: &Plan, center: &Center, reason: Option<St
 /// The files as they are pushed, beside those that would be.
 async fn diff(session: &Session, plan: &Plan, center: &Center) -> Result<String> {
     let wanted = steps::config_files(plan)?;
-    let pushed = match center.pull(&steps::place(plan), None).await {
+    let pushed = match center.pull(&steps::place(plan), &Wanted::Current).await {
         Ok((_, config)) => Some(config),
         Err(problem) if problem.code == Code::ConfigMissing && center.versions(&steps::place(plan)).await?.current().is_none() => None,
         Err(problem) => return Err(problem),

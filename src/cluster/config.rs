@@ -18,6 +18,7 @@ use super::{
 use crate::domain::{
     config::{self, Config, ConfigObject, ConfigReference},
     event::{Change, Events},
+    fetch::COPY,
     manifests::is_ours,
     problem::{Code, Problem, Result},
 };
@@ -134,7 +135,8 @@ fn content<K: Applied>(object: &K) -> Result<String> {
 
 fn mounted(live: Option<&Deployment>) -> Option<String> {
     let pod = live?.spec.as_ref()?.template.spec.as_ref()?;
-    pod.volumes.iter().flatten().find(|volume| volume.name == config::VOLUME)?.config_map.as_ref().map(|source| source.name.clone())
+    let of = |name: &str| pod.volumes.iter().flatten().find(|volume| volume.name == name)?.config_map.as_ref();
+    of(config::VOLUME).or_else(|| of(COPY)).map(|source| source.name.clone())
 }
 
 fn occupied<K: Applied>(name: &str, namespace: &str) -> Problem {

@@ -13,10 +13,12 @@ use super::{Publish, diff, records::spec_hash};
 use crate::domain::{
     compose::wanted_replicas,
     custom::without_secrets,
+    fetch::{ADDRESS, address_secret},
     manifests::{MANAGER, Objects, Stamp, common_labels, keys, label_value},
     problem::Result,
     release::{Cause, Outcome, Position, Release},
     scale::manual,
+    secret::Secret,
 };
 
 /// What the controller has finished: all pods of the newest template are available, and no others are there.
@@ -74,6 +76,7 @@ pub(super) fn intent(publish: &Publish, stamp: &Stamp, objects: &Objects) -> Res
         restores: None,
         spec_hash: spec_hash(&deployment),
         config: publish.workload.config.as_ref().map(|config| config.reference(&publish.workload.name)),
+        pushed: publish.workload.pushed.as_ref().map(|pushed| pushed.version.clone()),
         deployment,
         service: objects.service.clone(),
         autoscaler: objects.autoscaler.clone(),
@@ -109,6 +112,7 @@ pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release 
         restores: None,
         spec_hash: spec_hash(&deployment),
         config: None,
+        pushed: None,
         deployment,
         service: None,
         autoscaler: None,
@@ -118,13 +122,19 @@ pub(super) fn found(live: &Deployment, revision: u64, at: &Position) -> Release 
     }
 }
 
-pub(super) fn pull_secret(publish: &Publish) -> Option<CoreSecret> {
-    let config = publish.pull_secret.as_ref()?;
-    let name = publish.workload.pull_secret.clone().unwrap_or_else(|| format!("{}-pull", publish.workload.name));
-    Some(CoreSecret {
-        metadata: ObjectMeta { name: Some(name), labels: Some(common_labels(&publish.workload)), ..ObjectMeta::default() },
-        type_: Some("kubernetes.io/dockerconfigjson".to_string()),
-        data: Some([(".dockerconfigjson".to_string(), ByteString(config.expose().as_bytes().to_vec()))].into()),
+/// Secrets that the pods need and that come with the publish: credentials for their image, the address of the centre.
+pub(super) fn secrets(publish: &Publish) -> Vec<CoreSecret> {
+    let workload = &publish.workload;
+    let secret = |name: String, kind: &str, key: &str, content: &Secret| CoreSecret {
+        metadata: ObjectMeta { name: Some(name), labels: Some(common_labels(workload)), ..ObjectMeta::default() },
+        type_: Some(kind.to_string()),
+        data: Some([(key.to_string(), ByteString(content.expose().as_bytes().to_vec()))].into()),
         ..CoreSecret::default()
-    })
+    };
+    let pull = publish.pull_secret.as_ref().map(|config| {
+        let name = workload.pull_secret.clone().unwrap_or_else(|| format!("{}-pull", workload.name));
+        secret(name, "kubernetes.io/dockerconfigjson", ".dockerconfigjson", config)
+    });
+    let center = publish.center.as_ref().map(|url| secret(address_secret(&workload.name), "Opaque", ADDRESS, url));
+    pull.into_iter().chain(center).collect()
 }

@@ -18,6 +18,7 @@ mod preflight;
 mod problem;
 mod publish;
 mod pushed;
+mod pushed_watch;
 mod put;
 mod records;
 mod remove;
@@ -79,6 +80,8 @@ pub struct Publish {
     pub preflight: bool,
     /// `docker config` JSON of the pull secret to publish along; None: none.
     pub pull_secret: Option<Secret>,
+    /// The centre's address for the pods, which fetch their configuration there; None: they do not.
+    pub center: Option<Secret>,
     /// How long to wait for the lock, and how long it lives without renewal.
     pub lock_wait: Duration,
     pub lock_ttl: Duration,

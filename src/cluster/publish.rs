@@ -6,7 +6,7 @@ use futures::future::maybe_done;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{Pod, Secret as CoreSecret, Service},
+    core::v1::{Pod, Secret, Service},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::{
     connect::Cluster,
     diff,
     fence::lost,
-    intent::{found, intent, is_complete, pull_secret, stamp, with_replicas},
+    intent::{found, intent, is_complete, secrets, stamp, with_replicas},
     lease::Lock,
     lock::Wanted,
     others::Other,
@@ -48,7 +48,8 @@ pub(super) struct Change<'a> {
     pub release: Release,
     /// Where to go back to.
     pub previous: Option<Release>,
-    pub pull_secret: Option<CoreSecret>,
+    /// What the pods need beside it, and comes with it.
+    pub secrets: Vec<Secret>,
     /// Configuration files that are new with this release; None: there are none, or its object is there already.
     pub config: Option<&'a Config>,
     pub force: bool,
@@ -138,7 +139,7 @@ impl Cluster {
             others,
             previous,
             release,
-            pull_secret: pull_secret(publish),
+            secrets: secrets(publish),
             config: publish.workload.config.as_ref(),
             force: publish.forces(),
             timeout: publish.workload.rolling.timeout,
@@ -273,7 +274,7 @@ impl Cluster {
             return Err(nothing_changed());
         }
         held.lock.hold().await?;
-        if let Some(secret) = &change.pull_secret {
+        for secret in &change.secrets {
             self.apply(secret, None, Mode { force: true, ..Mode::default() }, held.events).await?;
         }
         if let Some(config) = change.config {

@@ -17,7 +17,7 @@ use crate::domain::{
     event::Events,
     manifests::{MANAGER, is_ours, keys, label_value},
     problem::{Code, Problem, Result},
-    pushed::{Change, Place, Pushing, Version, Versions},
+    pushed::{Change, Place, Pushing, Version, Versions, Wanted},
 };
 
 /// The list's key in its object.
@@ -36,10 +36,10 @@ impl Cluster {
         Ok(self.head(place).await?.versions)
     }
 
-    /// The files of a version, the current one without a number. Fails with `config-missing` or `revision-unknown`.
-    pub async fn pull_config(&self, place: &Place, version: Option<u64>) -> Result<(Version, Config)> {
+    /// The files of a version. Fails with `config-missing` or `revision-unknown`.
+    pub async fn pull_config(&self, place: &Place, wanted: &Wanted) -> Result<(Version, Config)> {
         let versions = self.pushed(place).await?;
-        let version = versions.find(place, version)?.clone();
+        let version = versions.find(place, wanted)?.clone();
         let config = self.read_config(place, &version.config).await?;
         Ok((version, config))
     }

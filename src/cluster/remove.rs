@@ -19,7 +19,9 @@ use super::{Errand, apply::Live, connect::Cluster, lock::Wanted, problem, publis
 use crate::domain::{
     config::{self, ConfigReference},
     event::{Change, Event, Events},
+    fetch::address_secret,
     manifests::{MANAGER, is_ours, keys, label_value},
+    preflight::{Place, Reference, references},
     problem::{Code, Problem, Result},
 };
 
@@ -104,7 +106,7 @@ impl Cluster {
         self.drop_ours(live.disruption.as_ref(), name, held.events).await?;
         self.drop_ours(live.service.as_ref(), name, held.events).await?;
         self.drop_ours(live.deployment.as_ref(), name, held.events).await?;
-        count += self.remove_pull_secret(live.deployment.as_ref(), name, held.events).await?;
+        count += self.remove_secrets(live.deployment.as_ref(), name, held.events).await?;
         let recorded = releases.iter().filter_map(|release| release.config.clone());
         count += self.remove_config(recorded.collect(), name, held.events).await?;
         let others: Vec<_> = releases.iter().flat_map(|release| release.others.clone()).collect();
@@ -121,11 +123,15 @@ impl Cluster {
         Ok(count + releases.len())
     }
 
-    async fn remove_pull_secret(&self, deployment: Option<&Deployment>, name: &str, events: &Events) -> Result<usize> {
+    /// Those that came with a publish.
+    async fn remove_secrets(&self, deployment: Option<&Deployment>, name: &str, events: &Events) -> Result<usize> {
         let pod = deployment.and_then(|deployment| deployment.spec.as_ref()?.template.spec.as_ref());
         let mut count = 0;
-        for reference in pod.and_then(|pod| pod.image_pull_secrets.as_ref()).into_iter().flatten() {
-            let secret: Option<Secret> = self.get(&reference.name).await?;
+        let address = address_secret(name);
+        let came = |reference: &Reference| reference.place == Place::PullSecret || reference.name == address;
+        let named: BTreeSet<String> = pod.map(references).into_iter().flatten().filter(came).map(|reference| reference.name).collect();
+        for secret in named {
+            let secret: Option<Secret> = self.get(&secret).await?;
             if let Some(secret) = secret.filter(|secret| is_ours(&secret.metadata, name)) {
                 self.delete(&secret, events).await?;
                 count += 1;

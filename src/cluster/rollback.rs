@@ -160,7 +160,7 @@ impl Cluster {
             others,
             release,
             previous,
-            pull_secret: None,
+            secrets: Vec::new(),
             config: None,
             force,
             timeout: errand.timeout,

@@ -202,6 +202,7 @@ fn revision(release: Release) -> RevisionStatus {
         sequence: release.sequence,
         spec: release.spec_hash,
         config: release.config.map(|config| config.hash),
+        config_version: release.pushed.map(|version| version.version),
     }
 }
 

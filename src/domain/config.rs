@@ -87,6 +87,11 @@ impl Config {
         if whole > LIMIT { Err(too_large(from, whole, sizes)) } else { Ok(()) }
     }
 
+    /// The same files, to be mounted there.
+    pub fn at(self, mount: &str) -> Self {
+        Config { mount: mount.to_string(), ..self }
+    }
+
     /// Paths below the mount, in order.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)

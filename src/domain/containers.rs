@@ -11,6 +11,7 @@ use k8s_openapi::{
 };
 
 use super::{
+    fetch,
     manifests::{invalid, some},
     problem::Result,
     units::parse_quantity,
@@ -43,7 +44,7 @@ pub fn application(workload: &Workload, name: &str, native_sleep: bool) -> Resul
         readiness_probe: probe("readiness", workload.probes.readiness.as_ref())?,
         liveness_probe: probe("liveness", workload.probes.liveness.as_ref())?,
         lifecycle: drain(workload, native_sleep),
-        volume_mounts: workload.config.as_ref().map(|config| vec![config.volume_mount()]),
+        volume_mounts: fetch::mounts(workload),
         security_context: restricted.then(container_security),
         ..Container::default()
     })
@@ -64,7 +65,7 @@ pub fn can_drain(workload: &Workload, native_sleep: bool) -> bool {
     workload.rolling.drain.is_zero() || drain(workload, native_sleep).is_some()
 }
 
-fn container_security() -> SecurityContext {
+pub(super) fn container_security() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_string()]), add: None }),

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{
     compose::compose,
-    containers,
+    containers, fetch,
     problem::{Code, Problem, Result},
     release::Sequence,
     scaling,
@@ -46,6 +46,8 @@ pub mod keys {
     pub const JOB: &str = "shipway.dev/job";
     pub const AUTHOR: &str = "shipway.dev/author";
     pub const ENVIRONMENT: &str = "shipway.dev/environment";
+    /// On the Deployment: the version of the pushed configuration that its pods have.
+    pub const CONFIG_VERSION: &str = "shipway.dev/config-version";
     /// On a Deployment that others made and Shipway took over.
     pub const ADOPTED: &str = "shipway.dev/adopted";
     /// On the Deployment: a number of pods that was asked for by hand.
@@ -193,6 +195,7 @@ pub(super) fn stamps(workload: &Workload, stamp: &Stamp) -> BTreeMap<String, Str
         (keys::JOB, stamp.job_url.clone()),
         (keys::AUTHOR, stamp.author.clone()),
         (keys::ENVIRONMENT, workload.environment.clone()),
+        (keys::CONFIG_VERSION, workload.pushed.as_ref().map(|pushed| pushed.version.version.to_string())),
     ];
     optional.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
 }
@@ -223,7 +226,8 @@ fn template(workload: &Workload, around: &Surroundings, selector: &BTreeMap<Stri
     Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels), annotations: some(annotations), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
-            volumes: workload.config.as_ref().map(|config| vec![config.volume(&workload.name)]),
+            volumes: fetch::volumes(workload),
+            init_containers: fetch::init_containers(workload),
             containers: vec![containers::application(workload, name, around.native_sleep)?],
             security_context: matches!(workload.security, Security::Restricted).then(|| containers::pod_security(workload.user)),
             service_account_name: workload.service_account.clone(),

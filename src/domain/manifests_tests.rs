@@ -50,6 +50,7 @@ pub fn workload() -> Workload {
         autoscale: None,
         disruption: None,
         config: None,
+        pushed: None,
         security: Security::Restricted,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

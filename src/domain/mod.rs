@@ -12,6 +12,7 @@ pub mod custom;
 pub mod digest;
 pub mod dockerfile;
 pub mod event;
+pub mod fetch;
 pub mod finding;
 pub mod image_source;
 pub mod java;

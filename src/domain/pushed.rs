@@ -104,6 +104,22 @@ fn label(environment: &str) -> String {
     }
 }
 
+/// Which version is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Current,
+    Number(u64),
+    /// The newest one with these files, by their hash.
+    Content(String),
+}
+
+impl Wanted {
+    /// By its number, else the current one.
+    pub fn number(number: Option<u64>) -> Self {
+        number.map_or(Wanted::Current, Wanted::Number)
+    }
+}
+
 /// One version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
@@ -162,30 +178,39 @@ impl Versions {
 
     /// What a rollback goes to. Fails with `config-missing`, `revision-unknown` or `nothing-to-roll-back-to`.
     pub fn target(&self, place: &Place, to: Option<u64>) -> Result<&Version> {
-        if to.is_some() { self.find(place, to) } else { self.before(place) }
+        if to.is_some() { self.find(place, &Wanted::number(to)) } else { self.before(place) }
     }
 
     fn next(&self) -> u64 {
         self.current().map_or(1, |current| current.version + 1)
     }
 
-    /// The version of that number, else the current one. Fails with `config-missing` or `revision-unknown`.
-    pub fn find(&self, place: &Place, version: Option<u64>) -> Result<&Version> {
+    /// The version that is wanted. Fails with `config-missing` or `revision-unknown`.
+    pub fn find(&self, place: &Place, wanted: &Wanted) -> Result<&Version> {
         let nothing =
             || Problem::new(Code::ConfigMissing, format!("no configuration of {} was pushed", place.words())).hint("shipway config push");
-        match version {
-            None => self.current().ok_or_else(nothing),
-            Some(_) if self.versions.is_empty() => Err(nothing()),
-            Some(wanted) => self.versions.iter().find(|version| version.version == wanted).ok_or_else(|| {
-                Problem::new(Code::RevisionUnknown, format!("there is no version {wanted} of the configuration of {}", place.words()))
-                    .hint("choose one that shipway config history lists")
-            }),
+        let unknown = |which: String| {
+            Problem::new(Code::RevisionUnknown, format!("there is no version {which} of the configuration of {}", place.words()))
+                .hint("choose one that shipway config history lists")
+        };
+        match wanted {
+            Wanted::Current => self.current().ok_or_else(nothing),
+            _ if self.versions.is_empty() => Err(nothing()),
+            Wanted::Number(number) => {
+                self.versions.iter().find(|version| version.version == *number).ok_or_else(|| unknown(number.to_string()))
+            }
+            Wanted::Content(hash) => self
+                .versions
+                .iter()
+                .rev()
+                .find(|version| version.config.hash == *hash)
+                .ok_or_else(|| unknown(format!("with the content {hash}"))),
         }
     }
 
     /// The last version before the current one that holds other files. Fails with `nothing-to-roll-back-to`.
     fn before(&self, place: &Place) -> Result<&Version> {
-        let current = self.find(place, None)?;
+        let current = self.find(place, &Wanted::Current)?;
         self.versions.iter().rev().find(|version| version.config != current.config).ok_or_else(|| {
             Problem::new(Code::NothingToRollBackTo, format!("there is no earlier configuration of {}", place.words()))
                 .hint("push a good one")

@@ -19,6 +19,7 @@ use super::{
     custom::Identity,
     manifests::{Objects, keys},
     problem::{Code, Problem, Result},
+    pushed::Version,
 };
 
 /// How a release ended.
@@ -106,6 +107,9 @@ pub struct Release {
     /// The object that holds its configuration files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigReference>,
+    /// The version of the pushed configuration that these files are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<Version>,
     pub deployment: Deployment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,

@@ -17,6 +17,7 @@ fn record(revision: u64, outcome: Outcome, spec_hash: &str) -> Release {
         restores: None,
         spec_hash: spec_hash.to_string(),
         config: None,
+        pushed: None,
         deployment: Deployment::default(),
         service: None,
         autoscaler: None,

@@ -103,4 +103,6 @@ pub struct RevisionStatus {
     pub spec: String,
     /// Hash of the configuration files.
     pub config: Option<String>,
+    /// The version of the pushed configuration that they are.
+    pub config_version: Option<u64>,
 }

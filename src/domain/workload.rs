@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{config::Config, custom::Custom, reference::ImageReference, rollout::Budgets};
+use super::{config::Config, custom::Custom, fetch::Pushed, reference::ImageReference, rollout::Budgets};
 
 /// One application in one namespace, complete: all that Deployment, Service and autoscaler are made of.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct Workload {
     pub disruption: Option<Disruption>,
     /// Configuration files; None: not asked for.
     pub config: Option<Config>,
+    /// The pushed version that these files are; None: they are those of the checkout.
+    pub pushed: Option<Pushed>,
     pub security: Security,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,

@@ -59,6 +59,7 @@ impl Plan {
             autoscale: autoscale(&kubernetes.autoscale),
             disruption: disruption(&kubernetes.disruption),
             config: None,
+            pushed: None,
             security: match kubernetes.security {
                 SecuritySetting::Restricted => Security::Restricted,
                 SecuritySetting::Off => Security::Off,

@@ -2,14 +2,20 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
+use super::{
+    hold::{KUBERNETES, center},
+    pushed::place,
+};
 use crate::{
     domain::{
         config::Config,
+        fetch::{Fetch, Pushed},
         problem::{Code, Problem, Result},
+        pushed::Wanted,
     },
     plan::Plan,
 };
@@ -43,12 +49,63 @@ pub(super) fn read(plan: &Plan) -> Result<Option<Config>> {
     Config::new(from, &settings.mount, settings.secret, files).map(Some)
 }
 
+/// What the pods get: the files of the checkout, or the version that is pushed now. Without a cluster there is no version to be found in it,
+/// and manifests go to a file without their configuration. Fails with `config-missing` when nothing was pushed.
+pub(super) async fn of_release(plan: &Plan) -> Result<(Option<Config>, Option<Pushed>)> {
+    let settings = &plan.settings.kubernetes.config;
+    let zookeeper = plan.settings.center.url.expose() != KUBERNETES;
+    match settings.pushed {
+        false => return Ok((read(plan)?, None)),
+        true if !zookeeper && !plan.has_cluster() => return Ok((None, None)),
+        true => {}
+    }
+    let (version, config) = center(plan, "kubernetes.config.pushed").await?.pull(&place(plan), &Wanted::Current).await?;
+    let fetch = match zookeeper {
+        true => Some(Fetch { image: fetcher(plan)?, offline: settings.offline }),
+        false => None,
+    };
+    Ok((Some(config.at(&settings.mount)), Some(Pushed { version, fetch })))
+}
+
+/// The image that fetches.
+fn fetcher(plan: &Plan) -> Result<String> {
+    plan.settings.kubernetes.config.image.clone().ok_or_else(|| {
+        Problem::new(Code::SettingMissing, "kubernetes.config.pushed: pods fetch their files by an image of shipway's, but none is named")
+            .hint("set kubernetes.config.image to the image of shipway that this cluster can pull")
+    })
+}
+
 /// Looks before the long part of a run; what the build only makes is not there yet.
 pub(super) fn foresee(plan: &Plan) -> Result<()> {
+    if plan.settings.kubernetes.config.pushed {
+        let zookeeper = plan.settings.center.url.expose() != KUBERNETES;
+        return if zookeeper { fetcher(plan).map(drop) } else { Ok(()) };
+    }
     match &plan.settings.kubernetes.config.from {
         Some(from) if plan.facts.dir.join(from).exists() => read(plan).map(|_| ()),
         _ => Ok(()),
     }
+}
+
+/// The files of a folder in which the kubelet shows an object, by links to folders of its own.
+pub(super) fn read_copy(folder: &Path) -> Result<Config> {
+    let mut files = BTreeMap::new();
+    follow(folder, "", &mut files).map_err(|error| Problem::io("read", folder, &error))?;
+    Config::new(&folder.display().to_string(), "", false, files)
+}
+
+fn follow(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{prefix}{name}");
+        match fs::metadata(entry.path())?.is_dir() {
+            _ if name.starts_with("..") || files.len() > MOST_FILES => {}
+            true => follow(&entry.path(), &format!("{path}/"), files)?,
+            false => drop(files.insert(path, fs::read(entry.path())?)),
+        }
+    }
+    Ok(())
 }
 
 type Found = BTreeMap<String, (PathBuf, usize)>;

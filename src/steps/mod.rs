@@ -27,6 +27,7 @@ mod run;
 mod still_there;
 mod tell;
 mod unique;
+mod watch;
 mod worker;
 
 pub use self::{
@@ -42,10 +43,11 @@ pub use self::{
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},
-    pushed::{config_files, place, pushing, write_config},
+    pushed::{Copy, config_files, place, pull, pushing, write_config},
     rules::parse as parse_rules,
     run::{Done, Run, cancelled},
     tell::Teller,
+    watch::{Watched, watch},
     worker::work,
 };
 use crate::domain::problem::Result;

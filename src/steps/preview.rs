@@ -44,7 +44,8 @@ pub async fn preview(plan: &Plan) -> Result<Preview> {
     let image = plan.ready_image.as_ref().unwrap_or(&plan.target);
     let version = image.tag.clone().unwrap_or_default();
     let workload = plan.workload(image, &version, application.as_ref(), &ImageFacts::default());
-    let workload = Workload { custom: custom::read(plan)?, config: config::read(plan)?, ..workload };
+    let (config, pushed) = config::of_release(plan).await?;
+    let workload = Workload { custom: custom::read(plan)?, config, pushed, ..workload };
     let manifests = publish::render(&workload)?;
     let diff = match plan.publish {
         Publish::Cluster => {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cluster,
-    domain::{problem::Result, secret::Secret, step::Step, workload::Workload},
+    domain::{fetch::Pushed, problem::Result, secret::Secret, step::Step, workload::Workload},
     plan::{Plan, Publish},
     report,
 };
@@ -38,8 +38,13 @@ pub(super) async fn foresee(run: &Run) -> Result<()> {
 pub(super) async fn run(run: &Run, image: &Published) -> Result<()> {
     let version = image.reference.tag.clone().unwrap_or_else(|| image.digest.short().to_string());
     let workload = run.plan.workload(&image.by_digest(), &version, image.application.as_ref(), &image.facts);
-    let config = if matches!(run.plan.publish, Publish::No { .. }) { None } else { config::read(&run.plan)? };
-    let workload = Workload { custom: custom::read(&run.plan)?, config, ..workload };
+    let no = matches!(run.plan.publish, Publish::No { .. });
+    let (config, pushed) = if no { (None, None) } else { config::of_release(&run.plan).await? };
+    if let Some(Pushed { version, .. }) = &pushed {
+        let by = version.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
+        run.events.note(format!("the pods get version {} of the configuration, pushed{by} at {}", version.version, version.time));
+    }
+    let workload = Workload { custom: custom::read(&run.plan)?, config, pushed, ..workload };
     let manifests = render(&workload)?;
     run.attach(|attachments| attachments.manifests = Some(manifests));
     run.watched_step(Step::Publish, async {
@@ -104,6 +109,7 @@ pub(super) fn request(plan: &Plan, workload: Workload) -> cluster::Publish {
         force_conflicts: plan.settings.kubernetes.force_conflicts,
         preflight: plan.settings.kubernetes.preflight,
         pull_secret: pull_secret(plan, &workload),
+        center: workload.pushed.as_ref().and_then(|pushed| pushed.fetch.as_ref()).map(|_| plan.settings.center.url.clone()),
         lock_wait: plan.settings.lock.wait,
         lock_ttl: plan.settings.lock.ttl,
         holder: plan.holder(),

@@ -10,16 +10,18 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::config;
 use crate::{
+    center::Center,
     domain::{
         claim::Timing,
         config::Config,
-        problem::{Code, Problem, Result},
-        pushed::{Place, Pushing, Version},
+        event::Events,
+        problem::{Class, Code, Problem, Result},
+        pushed::{Place, Pushing, Version, Wanted},
     },
     plan::Plan,
 };
 
-/// Stands in a folder that a pull wrote, and says which version that is.
+/// Stands in a folder that a pull wrote, and says by their hash which files it has.
 const STAMP: &str = ".shipway-config.json";
 
 /// Threads that write files.
@@ -54,11 +56,52 @@ pub fn config_files(plan: &Plan) -> Result<Config> {
     config::read(plan)?.ok_or_else(missing)
 }
 
-/// Writes the files of a version, as a set: `to` is replaced as a whole, and only when a pull wrote it or it is empty. False: it has that
-/// version already.
-pub fn write_config(config: &Config, version: &Version, to: &Path) -> Result<bool> {
+/// Files that are taken when the centre does not have them.
+pub struct Copy {
+    pub folder: PathBuf,
+    /// When it does not answer, too.
+    pub offline: bool,
+}
+
+/// The files that are wanted, from the centre or from the copy; None in place of the version: from the copy.
+pub async fn pull(
+    center: &Center,
+    place: &Place,
+    wanted: &Wanted,
+    copy: Option<&Copy>,
+    events: &Events,
+) -> Result<(Option<Version>, Config)> {
+    let problem = match center.pull(place, wanted).await {
+        Ok((version, config)) => return Ok((Some(version), config)),
+        Err(problem) => problem,
+    };
+    let (Some(copy), Wanted::Content(hash)) = (copy, wanted) else { return Err(problem) };
+    let gone = matches!(problem.code, Code::ConfigMissing | Code::RevisionUnknown);
+    let away = problem.class() == Class::Transient;
+    match gone || (away && copy.offline) {
+        true => {}
+        false if away => return Err(problem.hint("kubernetes.config.offline lets pods start with the copy that their release has")),
+        false => return Err(problem),
+    }
+    let config = config::read_copy(&copy.folder)?;
+    if config.reference("").hash != *hash {
+        return Err(problem);
+    }
+    events.warning(
+        format!(
+            "the files are those of the release's copy, {}, as the centre does not have them: {}",
+            copy.folder.display(),
+            problem.message
+        ),
+        "see to it that the centre is there again; the copy has the same content",
+    );
+    Ok((None, config))
+}
+
+/// Writes these files, as a set: `to` is replaced as a whole, and only when a pull wrote it or it is empty. False: it has them already.
+pub fn write_config(config: &Config, to: &Path) -> Result<bool> {
     let failed = |error: io::Error| Problem::io("write", to, &error);
-    let stamp = serde_json::json!({"version": version.version, "hash": version.config.hash}).to_string();
+    let stamp = serde_json::json!({"content": config.reference("").hash}).to_string();
     match fs::read_to_string(to.join(STAMP)) {
         Ok(found) if found == stamp => return Ok(false),
         Ok(_) => {}

@@ -26,6 +26,17 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The image by its digest, pushed under this line's name; and the sizes of its layers.
+pub(crate) fn own_image(line: &str) -> (String, Vec<u64>) {
+    let checkout = packaging("shipway");
+    checkout.write("shipway.yaml", "build: {command: ['true']}\nimage: {dockerfile: Dockerfile, context: context}\n");
+    let registry = lab().registry().address;
+    shipway(checkout.path()).arg("image").env("SHIPWAY_REGISTRY_URL", &registry).env("SHIPWAY_LINE", line).run().expect_code(0);
+    let report = report(&checkout.path());
+    let layers = report["image"]["layers"].as_array().unwrap().iter().map(|layer| layer["size"].as_u64().unwrap()).collect();
+    (format!("{registry}/{line}/shipway@{}", report["image"]["digest"].as_str().unwrap()), layers)
+}
+
 /// A checkout with the Dockerfile and its context, which the script puts together of the binary under test.
 fn packaging(name: &str) -> Checkout {
     let checkout = fixture::empty_checkout(name);
@@ -61,15 +72,8 @@ async fn ended(namespace: &Namespace, name: &str, container: Value) -> (String, 
 #[test]
 fn shipway_builds_its_own_image_and_the_kubelet_runs_it_as_a_step() {
     let namespace = lab().namespace("own image");
-    let checkout = packaging("shipway");
-    checkout.write("shipway.yaml", "build: {command: ['true']}\nimage: {dockerfile: Dockerfile, context: context}\n");
-    let registry = lab().registry().address;
-    shipway(checkout.path()).arg("image").env("SHIPWAY_REGISTRY_URL", &registry).env("SHIPWAY_LINE", &namespace.name).run().expect_code(0);
-    let report = report(&checkout.path());
-    let digest = report["image"]["digest"].as_str().unwrap();
-    let layers: Vec<u64> = report["image"]["layers"].as_array().unwrap().iter().map(|layer| layer["size"].as_u64().unwrap()).collect();
+    let (image, layers) = own_image(&namespace.name);
     assert!(layers.len() == 3 && layers[0] + layers[1] <= MOST, "shell and authorities, home, binary: {layers:?}");
-    let image = format!("{registry}/{}/shipway@{digest}", namespace.name);
     block_on(async {
         let container = |args: &[&str]| json!({"image": image, "args": args});
         let (phase, said) = ended(&namespace, "version", container(&["shipway", "version"])).await;

@@ -10,7 +10,7 @@ use super::{SHORT, Session, Zookeeper};
 use crate::domain::{
     config::{Config, ConfigReference},
     problem::{Code, Problem, Result},
-    pushed::{Change, Place, Pushing, Version, Versions},
+    pushed::{Change, Place, Pushing, Version, Versions, Wanted},
     units::format_bytes,
 };
 
@@ -47,12 +47,12 @@ impl Zookeeper {
         Ok(self.session(SHORT).await?.head(place).await?.versions)
     }
 
-    /// The files of a version, the current one without a number. Fails with `config-missing` or `revision-unknown`.
-    pub(in crate::center) async fn pull(&self, place: &Place, version: Option<u64>) -> Result<(Version, Config)> {
+    /// The files of a version. Fails with `config-missing` or `revision-unknown`.
+    pub(in crate::center) async fn pull(&self, place: &Place, wanted: &Wanted) -> Result<(Version, Config)> {
         let session = self.session(SHORT).await?;
         let mut attempts = ATTEMPTS;
         loop {
-            let version = session.head(place).await?.versions.find(place, version)?.clone();
+            let version = session.head(place).await?.versions.find(place, wanted)?.clone();
             if let Some(config) = session.read(place, &version.config).await? {
                 return Ok((version, config));
             }
@@ -102,7 +102,7 @@ impl Zookeeper {
 }
 
 impl Session {
-    fn head_path(&self, place: &Place) -> String {
+    pub(super) fn head_path(&self, place: &Place) -> String {
         self.path(&format!("config/{}", place.path()))
     }
 

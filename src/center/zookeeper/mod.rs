@@ -4,6 +4,7 @@
 //! one look tells whether it was done, and one that comes late cannot do harm.
 
 mod address;
+mod changes;
 mod config;
 mod held;
 mod queue;

@@ -22,7 +22,7 @@ use super::{
     Publish,
     apply::{Live, first_replicas, kept, surroundings},
     connect::Cluster,
-    intent::{intent, pull_secret},
+    intent::{intent, secrets},
     others::Other,
     problem,
     records::check_size,
@@ -107,7 +107,7 @@ impl Cluster {
         if let Err(problem) = ours {
             look.problems.push(self.with_difference(problem, &objects, &live).await);
         }
-        look.problems.extend(self.check_pull_secret(publish).await.err());
+        look.problems.extend(self.check_secrets(publish).await.err());
         if publish.preflight || publish.create_namespace {
             let wanted = Box::pin(self.dry_run_in_namespace(publish, &objects, &live, events, &mut look)).await?;
             if publish.preflight {
@@ -194,15 +194,17 @@ impl Cluster {
     }
 
     /// A Secret of that name that somebody else made is not overwritten.
-    async fn check_pull_secret(&self, publish: &Publish) -> Result<()> {
-        let Some(secret) = pull_secret(publish) else { return Ok(()) };
-        let name = secret.metadata.name.as_deref().unwrap_or_default();
-        match self.get::<Secret>(name).await? {
-            Some(live) if !publish.adopt && !manifests::is_ours(&live.metadata, &publish.workload.name) => {
-                Err(not_ours("secret", name, &live.metadata, &self.namespace))
+    async fn check_secrets(&self, publish: &Publish) -> Result<()> {
+        for secret in secrets(publish) {
+            let name = secret.metadata.name.as_deref().unwrap_or_default();
+            match self.get::<Secret>(name).await? {
+                Some(live) if !publish.adopt && !manifests::is_ours(&live.metadata, &publish.workload.name) => {
+                    return Err(not_ours("secret", name, &live.metadata, &self.namespace));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     async fn create_namespace(&self, publish: &Publish) -> Result<()> {

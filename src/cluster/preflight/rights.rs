@@ -79,7 +79,7 @@ impl Cluster {
 pub(super) fn needs(publish: &Publish) -> Vec<&'static Need> {
     let secret = publish.workload.config.as_ref().map(|config| config.secret);
     let optional = [
-        (publish.pull_secret.is_some(), &NEED_OF_PULL_SECRET),
+        (publish.pull_secret.is_some() || publish.center.is_some(), &NEED_OF_PULL_SECRET),
         (secret == Some(false), &NEED_OF_CONFIG),
         (secret == Some(true), &NEED_OF_SECRET_CONFIG),
         (publish.workload.disruption.is_some(), &NEED_OF_BUDGET),

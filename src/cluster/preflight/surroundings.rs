@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{Look, Publish};
 use crate::{
-    cluster::{connect::Cluster, problem},
+    cluster::{connect::Cluster, intent::secrets, problem},
     domain::{
         preflight::{self, Growth, Kind, Known, Place, Reference},
         problem::{Code, Problem, Result},
@@ -60,7 +60,7 @@ impl Cluster {
     pub(super) async fn look_at_references(&self, publish: &Publish, wanted: &Deployment, others: &[Value]) -> Look {
         let mut look = Look::default();
         let Some(pod) = pod(wanted) else { return look };
-        let made = publish.pull_secret.as_ref().and(publish.workload.pull_secret.as_ref());
+        let made: Vec<String> = secrets(publish).iter().map(ResourceExt::name_any).collect();
         let own = |reference: &Reference, other: &Value| {
             other["kind"] == reference.kind.to_string() && other["metadata"]["name"] == reference.name.as_str()
         };
@@ -70,7 +70,7 @@ impl Cluster {
             config.as_ref().is_some_and(|config| reference.name == config.name && reference.kind == kind(config.secret))
         };
         let comes = |reference: &Reference| {
-            (reference.kind == Kind::Secret && Some(&reference.name) == made)
+            (reference.kind == Kind::Secret && made.contains(&reference.name))
                 || configures(reference)
                 || others.iter().any(|other| own(reference, other))
         };

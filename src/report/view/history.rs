@@ -30,7 +30,8 @@ fn row(release: &RevisionStatus, live: bool, paint: Paint) -> Vec<String> {
     let mark = if live { paint.mark(Mark::Next) } else { String::new() };
     let commit = release.commit.as_ref().map(|commit| commit.get(..12).unwrap_or(commit).to_string()).unwrap_or_default();
     let digest = release.image.rsplit_once("@sha256:").map(|(_, hex)| hex.get(..12).unwrap_or(hex).to_string()).unwrap_or_default();
-    let config = release.config.as_ref().map(|hash| hash.get(..10).unwrap_or(hash).to_string()).unwrap_or_default();
+    let hash = release.config.as_ref().map(|hash| hash.get(..10).unwrap_or(hash)).unwrap_or_default();
+    let config = release.config_version.map_or(hash.to_string(), |version| format!("{hash} (version {version})"));
     let cells = [
         release.revision.to_string(),
         when(&release.started),

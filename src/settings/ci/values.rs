@@ -35,6 +35,11 @@ pub fn entries(ci: &Ci, variables: &[(String, String)], said: &Entries, mistakes
         let what = format!("KUBECONFIG cannot be used: {}", wrong.what);
         mistakes.push(Mistake { code: Code::SettingInvalid, setting, source, place: None, what, fix: wrong.fix });
     }
+    if has(said, "kubernetes.config.pushed")
+        && let Some(image) = set(variables, "CI_JOB_IMAGE").filter(|image| is_shipway(image))
+    {
+        entries.extend([one("kubernetes.config.image", image, "CI_JOB_IMAGE")]);
+    }
     if let Some(registry) = ci.registry.as_ref().filter(|registry| applies(registry, said)) {
         entries.extend(registry_entries(registry, said));
         if let Some(token) = &ci.deploy_token
@@ -51,6 +56,11 @@ pub fn entries(ci: &Ci, variables: &[(String, String)], said: &Entries, mistakes
         }
     }
     entries
+}
+
+/// Whether an image is one of ours by its name; a job may as well run in another one that brought our binary along.
+fn is_shipway(image: &str) -> bool {
+    image.parse::<ImageReference>().is_ok_and(|image| image.repository.rsplit('/').next().is_some_and(|name| name.starts_with("shipway")))
 }
 
 /// The CI's registry counts only when the image does not go to another one: its credentials are for nobody else.

@@ -302,4 +302,13 @@ pub struct ConfigSettings {
     /// Keep them in a Secret instead of a ConfigMap, and never show what they hold.
     #[schemars(extend("default" = false))]
     pub secret: bool,
+    /// Give the pods the version that was pushed last (shipway config push) when the publish begins, instead of the files of the checkout.
+    #[schemars(extend("default" = false))]
+    pub pushed: bool,
+    /// The image of Shipway's by which pods fetch a pushed version, when center.url is a ZooKeeper.
+    #[schemars(extend("x-kind" = "image", "x-default" = "on GitLab the job's own, when it is one of Shipway's"))]
+    pub image: Option<String>,
+    /// Pods start without the ZooKeeper, too, with the copy of their version that the release has.
+    #[schemars(extend("default" = false))]
+    pub offline: bool,
 }

@@ -122,7 +122,8 @@ pub(super) async fn cluster(plan: &Plan) -> Result<Option<State>> {
     }
     let cluster = access::connect(plan).await?;
     let workload = plan.workload(&plan.target, "", None, &ImageFacts::default());
-    let workload = Workload { custom: super::super::custom::read(plan)?, config: config::read(plan)?, ..workload };
+    let (config, pushed) = config::of_release(plan).await?;
+    let workload = Workload { custom: super::super::custom::read(plan)?, config, pushed, ..workload };
     let standing = cluster.standing(&publish::request(plan, workload)).await?;
     if let Some(problem) = standing.problem {
         return Err(problem);

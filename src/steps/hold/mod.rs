@@ -26,10 +26,13 @@ use crate::{
     settings::LockBackend,
 };
 
+/// The address of the centre that is the cluster itself.
+pub(super) const KUBERNETES: &str = "kubernetes";
+
 /// The configuration centre, as the settings name it.
 pub async fn center(plan: &Plan, command: &str) -> Result<Center> {
     match plan.settings.center.url.expose() {
-        "kubernetes" => Ok(Center::Kubernetes(Box::new(cluster_for(plan, command).await?))),
+        KUBERNETES => Ok(Center::Kubernetes(Box::new(cluster_for(plan, command).await?))),
         url => Center::zookeeper(url),
     }
 }

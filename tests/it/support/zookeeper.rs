@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -26,28 +26,51 @@ pub struct Zookeeper {
 
 impl Zookeeper {
     pub fn start() -> Self {
-        Zookeeper::with("", "Mode: standalone")
+        Zookeeper::with("", &["Mode: standalone"])
+    }
+
+    /// Three that are one: the second and third do as the one that leads says.
+    pub fn start_three() -> Vec<Self> {
+        let servers = (1..=3).map(|id| format!("server.{id}=127.0.0.1:{}:{}\n", free_port(), free_port())).collect::<String>();
+        let settings = format!("initLimit=10\nsyncLimit=5\n{servers}");
+        let mut all: Vec<Zookeeper> = (1..=3).map(|id| Zookeeper::begun(id, &settings)).collect();
+        all.iter_mut().for_each(|server| server.wait_for(&["Mode: leader", "Mode: follower"]));
+        all
+    }
+
+    /// Whether the others do as it says.
+    pub fn leads(&self) -> bool {
+        self.ask().is_some_and(|answer| answer.contains("Mode: leader"))
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// One of two, alone: it has no quorum, and takes no changes.
     pub fn start_read_only() -> Self {
         let servers = (1..=2).map(|id| format!("server.{id}=127.0.0.1:{}:{}\n", free_port(), free_port())).collect::<String>();
-        Zookeeper::with(&format!("initLimit=5\nsyncLimit=2\n{servers}"), "Mode: read-only")
+        Zookeeper::with(&format!("initLimit=5\nsyncLimit=2\n{servers}"), &["Mode: read-only"])
     }
 
-    fn with(settings: &str, mode: &str) -> Self {
+    fn with(settings: &str, modes: &[&str]) -> Self {
+        let mut server = Zookeeper::begun(1, settings);
+        server.wait_for(modes);
+        server
+    }
+
+    fn begun(id: u32, settings: &str) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
-        fs::write(data.join("myid"), "1").unwrap();
+        fs::write(data.join("myid"), id.to_string()).unwrap();
         let data = data.display();
         let all = format!(
             "tickTime=1000\nmaxSessionTimeout=60000\ndataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n{settings}"
         );
         fs::write(folder.path().join("zoo.cfg"), all).unwrap();
-        let mut server = Zookeeper { child: run(folder.path()), port, folder };
-        server.wait_for(mode);
-        server
+        Zookeeper { child: run(folder.path()), port, folder }
     }
 
     /// As center.url names it.
@@ -65,24 +88,23 @@ impl Zookeeper {
 
     /// Kills it and starts it anew with what it has written down.
     pub fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.kill();
         self.child = run(self.folder.path());
-        self.wait_for("Mode: standalone");
+        self.wait_for(&["Mode: standalone"]);
     }
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn wait_for(&mut self, mode: &str) {
+    fn wait_for(&mut self, modes: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             // Somebody's connection may have had the port for a moment.
             if self.child.try_wait().unwrap().is_some() {
                 self.child = run(self.folder.path());
             }
-            if self.ask().is_some_and(|answer| answer.contains(mode)) {
+            if self.ask().is_some_and(|answer| modes.iter().any(|mode| answer.contains(mode))) {
                 return;
             }
             thread::sleep(Duration::from_millis(50));
@@ -122,6 +144,80 @@ fn run(folder: &Path) -> Child {
     command.args(["-Xmx96m", "-Dreadonlymode.enabled=true", "-Dzookeeper.forceSync=no", "-cp", &path]);
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(folder.join("zoo.cfg"));
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// A client's way to ZooKeeper (or another server of this machine), until it is cut: then nothing gets through any more, and nobody is told.
+pub struct Line {
+    pub port: u16,
+    cut: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Line {
+    pub fn before(server: u16) -> Self {
+        Line::listening("127.0.0.1", server)
+    }
+
+    /// For pods, too, at any address of this machine.
+    pub fn for_pods(server: u16) -> Self {
+        Line::listening("0.0.0.0", server)
+    }
+
+    fn listening(address: &str, server: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let (port, cut, closed) = (listener.local_addr().unwrap().port(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (seen, shut) = (cut.clone(), closed.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let own = client.peer_addr().unwrap().ip() == client.local_addr().unwrap().ip();
+                if !own && shut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+                    let (from, to, cut) = (from.try_clone().unwrap(), to.try_clone().unwrap(), seen.clone());
+                    thread::spawn(move || carry(from, to, &cut));
+                }
+            }
+        });
+        Line { port, cut, closed }
+    }
+
+    /// As center.url names it.
+    pub fn url(&self) -> String {
+        format!("zookeeper://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on whatever is sent is lost, on connections that are there and on new ones.
+    pub fn drop_all(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nobody but this machine itself gets a connection, or everybody again.
+    pub fn close_to_pods(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    /// What is sent from now on gets through; what was lost stays lost.
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut lossy = false;
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        lossy |= cut.load(Ordering::SeqCst);
+        // a stream that has lost something is never one again
+        if !lossy && to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    // the end of a connection is lost, too
+    if !cut.load(Ordering::SeqCst) {
+        let _ = to.shutdown(Shutdown::Both);
+    }
 }
 
 /// What stands between a client and ZooKeeper, and cuts the connection at one request.

@@ -121,6 +121,36 @@ fn a_connection_lost_at_any_request_neither_loses_nor_doubles_a_push() {
     assert!(at > 4, "only {at} requests");
 }
 
+/// As a push: a rollback that is asked for once is done once.
+#[test]
+fn a_connection_lost_at_any_request_neither_loses_nor_doubles_a_rollback() {
+    let site = Site::new();
+    for number in 1..3 {
+        site.write("config/a.yml", format!("{number}\n"));
+        site.config(&["push", "config"]).run().expect_code(0);
+    }
+    let (mut at, mut version) = (0, 2);
+    loop {
+        at += 1;
+        let mut cut = false;
+        for reached in [false, true] {
+            version += 1;
+            let proxy = Cut::start(site.server.port, at, reached);
+            let url = format!("zookeeper://127.0.0.1:{}", proxy.port);
+            let before = if version % 2 == 0 { "2\n" } else { "1\n" };
+            site.through(&url, "ada").args(["config", "rollback"]).run().expect_code(0);
+            let versions = site.versions();
+            assert_eq!(versions.last().unwrap()["version"], version, "request {at}, reached: {reached}");
+            assert_eq!(site.pulled(&[])["a.yml"], before.as_bytes(), "request {at}, reached: {reached}");
+            cut |= proxy.requests() >= at;
+        }
+        if !cut {
+            break;
+        }
+    }
+    assert!(at > 4, "only {at} requests");
+}
+
 #[test]
 fn what_is_secret_is_for_its_owner_alone() {
     let site = Site::new();
@@ -159,4 +189,36 @@ fn two_hundred_files_come_as_a_set() {
     (0..200).for_each(|file| site.write(&format!("config/{}/{file}.yml", file % 7), format!("file: {file}\n").repeat(100)));
     site.config(&["push", "config"]).run().expect_code(0);
     assert_eq!(site.pulled(&[]).len(), 200);
+}
+
+/// What pods do: they ask for a content, and have a copy of it beside them.
+#[test]
+fn a_content_is_found_in_the_centre_or_else_in_the_copy() {
+    let site = Site::new();
+    site.write("config/db/a.yml", "limit: 1\n");
+    site.config(&["push", "config"]).run().expect_code(0);
+    let content = site.versions()[0]["config"]["hash"].as_str().unwrap().to_string();
+    let pull = |url: &str, more: &[&str]| {
+        let run = site.through(url, "ada").args(["config", "pull", "--to", "out", "--content", &content]).args(more);
+        let _ = fs::remove_dir_all(site.path("out"));
+        run.run()
+    };
+    let url = site.server.url();
+    pull(&url, &["--copy", "config"]).expect_code(0).expect_text(&["version 1 is in"]);
+    let nowhere = format!("zookeeper://127.0.0.1:{}", crate::support::free_port());
+    pull(&nowhere, &["--copy", "config"]).expect_code(20).expect_text(&["takes changes", "kubernetes.config.offline"]);
+    let offline = pull(&nowhere, &["--copy", "config", "--offline"]).expect_code(0);
+    offline.expect_text(&["the files are those of the release's copy", "the copy is in"]);
+    assert_eq!(fs::read(site.path("out/db/a.yml")).unwrap(), b"limit: 1\n");
+    // two more pushes, and the version is gone
+    for number in 2..4 {
+        site.write("config/db/a.yml", format!("limit: {number}\n"));
+        site.config(&["push", "config"]).env("SHIPWAY_KUBERNETES_HISTORY", "2").run().expect_code(0);
+    }
+    pull(&url, &[]).expect_code(2).expect_text(&["there is no version with the content"]);
+    // files of another content are no copy
+    pull(&url, &["--copy", "config"]).expect_code(2).expect_text(&["there is no version with the content"]);
+    site.write("config/db/a.yml", "limit: 1\n");
+    pull(&url, &["--copy", "config"]).expect_code(0).expect_text(&["the files are those of the release's copy"]);
+    assert_eq!(fs::read(site.path("out/db/a.yml")).unwrap(), b"limit: 1\n");
 }

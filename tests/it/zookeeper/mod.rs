@@ -2,6 +2,7 @@
 
 mod claims;
 mod config;
+mod watch;
 
 use std::{
     fs,

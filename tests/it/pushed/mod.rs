@@ -1,5 +1,8 @@
 //! `config push|pull|diff|history|rollback` on a real API server.
 
+pub(crate) mod release;
+pub(crate) mod watch;
+
 use std::{
     collections::BTreeMap,
     fs,
