@@ -28,7 +28,7 @@ bench:           ## the README's figures: start-up, size, peak memory, seconds t
 soak:            ## a thousand random interleavings of publish, rollback, scale and kill on the lab's API server (SOAK_ROUNDS, SOAK_SEED)
 	@cargo test --locked --test it publish::soak::a_thousand_interleavings -- --ignored --nocapture
 
-soak-lead:       ## five hundred random faults among replicas that stand for one lead (LEAD_ROUNDS, LEAD_SEED)
+soak-lead:       ## five hundred random faults each among replicas that stand for one lead, in the cluster and on ZooKeeper (LEAD_ROUNDS, LEAD_SEED)
 	@cargo test --locked --test it hold::soak::never_two_at_once -- --ignored --nocapture
 
 soak-worker:     ## a thousand builds by message, while workers and broker are killed twenty times (WORKER_BUILDS, WORKER_KILLS)

@@ -1,7 +1,7 @@
 # What the lab is made of, brought to a machine that has none of it: Debian's packages, and the components that
 # Debian has not (or has too old), compiled from their Go modules into BIN. Sourced by lab.sh.
 
-PACKAGES=(containerd runc containernetworking-plugins iptables iproute2 procps docker-registry docker.io buildah zookeeper rabbitmq-server postgresql-15
+PACKAGES=(containerd runc containernetworking-plugins iptables iproute2 procps docker-registry docker.io buildah zookeeper libfaketime rabbitmq-server postgresql-15
   openssl apache2-utils skopeo chromium bzip2 xz-utils busybox-static jq curl rsync git gcc libc6-dev make maven openjdk-17-jdk-headless)
 KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 

@@ -1,9 +1,12 @@
 //! Whatever fails, the command of the one is gone before the command of the next begins.
 
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
 use rustix::process::Signal;
 
 use super::{ALONE, FAMILY, Site, keeper, signal};
-use crate::support::{api::Api, shipway::Running};
+use crate::support::{api::Api, clock::Clock, shipway::Running};
 
 const LOST: i32 = 51;
 
@@ -109,4 +112,45 @@ fn a_lease_that_somebody_deletes() {
     assert!(deleted.status.success(), "{deleted:?}");
     first.wait().expect_code(LOST).expect_text(&["lock nightly was lost"]);
     site.lock("bob", ALONE).run().expect_code(0).expect_text(&["alone with token"]);
+}
+
+/// Seconds by which the holder's wall clock, as its latest renewal tells it, is before the right one.
+fn ahead(site: &Site) -> i64 {
+    let renewed = site.lease("shipway-lock.nightly").unwrap().spec.unwrap().renew_time.unwrap();
+    renewed.0.as_second() - Timestamp::now().as_second()
+}
+
+/// Renewals, tenures and takeovers go by clocks that never jump: neither a holder whose wall clock is set nor one who waits for it notices.
+#[test]
+fn a_wall_clock_that_jumps() {
+    let site = Site::short("hold clock");
+    // without TLS, whose certificates have times, too
+    let api = Api::before(&site.namespace.kubeconfig);
+    let clocks = ["ada", "bob"].map(|name| Clock::new(site.folder.path(), name));
+    let run = |at: usize, name: &str, script: &str| {
+        let run = site.through(&api.kubeconfig, name).args(["lock", "nightly", "--", "sh", "-c", script]);
+        clocks[at].of(run).spawn()
+    };
+    let mut first = run(0, "ada", FAMILY);
+    first.wait_for("token 1\n");
+    let mut next = run(1, "bob", ALONE);
+    next.wait_for("held by ada@test");
+    for (jumps, hours) in [(["+5h", "-90d"], 5), (["-7h", "+900d"], -7), (["+3000d", "-3000d"], 72000)] {
+        clocks.iter().zip(jumps).for_each(|(clock, jump)| clock.jump(jump));
+        // the holder has renewed the lock by its new time, more than once
+        for _ in 0..2 {
+            let (deadline, mark) =
+                (Instant::now() + Duration::from_secs(20), site.lease("shipway-lock.nightly").unwrap().metadata.resource_version);
+            while (ahead(&site) - hours * 3600).abs() > 600 || site.lease("shipway-lock.nightly").unwrap().metadata.resource_version == mark
+            {
+                assert!(Instant::now() < deadline, "{} s ahead\n{}\n{}", ahead(&site), first.printed(), next.printed());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+    assert!(!next.printed().contains("alone"), "{}", next.printed());
+    signal(keeper(first.id()), Signal::STOP);
+    clocks.iter().zip(["-1d", "+2d"]).for_each(|(clock, jump)| clock.jump(jump));
+    first.wait().expect_code(LOST);
+    next.wait().expect_code(0).expect_text(&["alone with token 2\n"]);
 }

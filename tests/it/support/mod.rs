@@ -7,6 +7,7 @@ pub mod api;
 pub mod broker;
 pub mod canaries;
 pub mod checker;
+pub mod clock;
 pub mod fake;
 pub mod fixture;
 pub mod forge;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -14,8 +14,9 @@ use crate::{
     hold::{ALONE, FAMILY, keeper, signal},
     support::{
         block_on,
+        clock::Clock,
         lab::lab,
-        zookeeper::{Cut, Zookeeper},
+        zookeeper::{Cut, Line, Zookeeper},
     },
 };
 
@@ -100,6 +101,30 @@ fn a_frozen_server_ends_the_command_before_the_session_can_expire() {
     site.lock("bob", ALONE).run().expect_code(0);
 }
 
+/// Neither the session nor the tenure goes by a wall clock.
+#[test]
+fn a_wall_clock_that_jumps_moves_nothing() {
+    let site = Site::short();
+    let clock = Clock::new(site.folder.path(), "ada");
+    let script = "echo begun; while [ ! -e go ]; do date +%s >now; sleep 0.05; done; exit 7";
+    let mut first = clock.of(site.lock("ada", script)).spawn();
+    first.wait_for("begun");
+    for (jump, hours) in [("+5h", 5), ("-7h", -7), ("+3000d", 72000)] {
+        clock.jump(jump);
+        let since = Instant::now();
+        let right = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        let ahead = || fs::read_to_string(site.path("now")).unwrap().trim().parse::<i64>().map_or(0, |now| now - right());
+        while (ahead() - hours * 3600).abs() > 600 {
+            assert!(since.elapsed() < Duration::from_secs(20), "{} s ahead, {jump}", ahead());
+        }
+        // as long as a session lives that nobody renews
+        site.shipway("eve").args(["lock", "nightly", "--wait", "8s", "--", "touch", "never"]).run().expect_code(40);
+    }
+    site.write("go", "");
+    first.wait().expect_code(7);
+    assert!(!site.path("never").exists());
+}
+
 #[test]
 fn a_stopped_keeper_ends_the_command_and_its_session_expires() {
     let site = Site::short();
@@ -152,6 +177,62 @@ fn a_connection_lost_at_any_request_neither_loses_nor_doubles_the_lock() {
     assert!(at > 5, "only {at} requests");
 }
 
+/// The servers end the session of a holder that they do not hear of; when it is back, it is told so.
+#[test]
+fn a_session_that_expired_is_not_the_holders_any_more() {
+    let site = Site::short();
+    let line = Line::before(site.server.port);
+    let mut first = site.through(&line.url(), "ada").args(["lock", "nightly", "--", "sh", "-c", FAMILY]).spawn();
+    first.wait_for("begun");
+    line.drop_all();
+    site.lock("bob", ALONE).run().expect_code(0);
+    line.mend();
+    first.wait().expect_code(51).expect_text(&["lock nightly was lost", "[lock-lost]"]);
+    // one that waited meanwhile has no place in the queue any more
+    let mut holder = site.lock("bob", "echo in; while [ ! -e go ]; do sleep 0.05; done").spawn();
+    holder.wait_for("in\n");
+    let mut waiting = site.through(&line.url(), "cyd").args(["lock", "nightly", "--", "touch", "never"]).spawn();
+    waiting.wait_for("waiting for lock nightly, held by bob@test");
+    line.drop_all();
+    site.lock("eve", "true").env("SHIPWAY_LOCK_WAIT", "8s").run().expect_code(40);
+    line.mend();
+    let waited = waiting.wait();
+    assert!(waited.code == 20 || waited.code == 51, "{} {}", waited.code, waited.text());
+    assert!(!site.path("never").exists());
+    site.write("go", "");
+    holder.wait().expect_code(0);
+}
+
+/// The servers choose another leader; sessions, queues and versions go on.
+#[test]
+fn an_ensemble_whose_leader_is_killed_disturbs_nobody() {
+    let mut servers = Zookeeper::start_three();
+    let hosts: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+    let url = format!("zookeeper://{}", hosts.join(","));
+    let site = Site { server: servers.remove(0), folder: tempfile::tempdir().unwrap(), ttl: "30s" };
+    let run = |name: &str, arguments: &[&str]| site.through(&url, name).args(arguments);
+    let lock = |name: &str, script: &str| run(name, &["lock", "nightly", "--", "sh", "-c", script]).spawn();
+    site.write("config/a.yml", "1\n");
+    run("ada", &["config", "push", "config"]).run().expect_code(0);
+    let mut first = lock("ada", FAMILY);
+    first.wait_for("begun");
+    let mut next = lock("bob", ALONE);
+    next.wait_for("held by ada@test");
+    // one of the two that are not the site's leads, or the site's own does: that one is only stopped, as it is still needed
+    match servers.iter_mut().find(|server| server.leads()) {
+        Some(leader) => leader.kill(),
+        None => site.server.freeze(),
+    }
+    site.write("config/a.yml", "2\n");
+    run("ada", &["config", "push", "config"]).run().expect_code(0).expect_text(&["version 2 of the configuration of web is pushed"]);
+    run("eve", &["lock", "nightly", "--wait", "1s", "--", "touch", "never"]).run().expect_code(40).expect_text(&["is held by ada@test"]);
+    site.write("go", "");
+    first.wait().expect_code(7);
+    next.wait().expect_code(0);
+    run("ada", &["config", "pull", "--to", "out"]).run().expect_code(0);
+    assert_eq!(fs::read_to_string(site.path("out/a.yml")).unwrap(), "2\n");
+}
+
 #[test]
 fn a_server_that_takes_no_changes_is_none() {
     let server = Zookeeper::start_read_only();
@@ -161,6 +242,12 @@ fn a_server_that_takes_no_changes_is_none() {
     let lock = run("5s").env("SHIPWAY_KUBERNETES_NAMESPACE", "trade").args(["lock", "nightly", "--", "touch", "never"]).run();
     lock.expect_code(20).expect_text(&["takes changes", "read-only mode", "[center-unreachable]"]);
     assert!(!folder.path().join("never").exists());
+    fs::create_dir(folder.path().join("config")).unwrap();
+    fs::write(folder.path().join("config/a.yml"), "1\n").unwrap();
+    for asked in [["push", "config"], ["pull", "--to=out"]] {
+        let config = run("5s").envs([("SHIPWAY_KUBERNETES_NAMESPACE", "trade"), ("SHIPWAY_APP", "web")]).arg("config").args(asked).run();
+        config.expect_code(20).expect_text(&["takes changes", "read-only mode", "[center-unreachable]"]);
+    }
 }
 
 /// What changes an application waits in the queue of `lock.backend`, and takes no Lease.
