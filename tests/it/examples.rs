@@ -1,5 +1,6 @@
 //! The pipelines of `ci-examples/`, run as their CI runs them, against the real cluster and a real registry, each from an empty cache.
 
+mod sidecar;
 mod special;
 
 use std::{collections::BTreeMap, fs, path::Path};
