@@ -28,7 +28,7 @@ use clap::Parser;
 use self::arguments::{Arguments, Command};
 use crate::{
     domain::{claim::Kind, problem::Problem},
-    net,
+    net, process,
     settings::{self, Refused},
     steps::Job,
 };
@@ -67,7 +67,14 @@ fn run(arguments: Arguments) -> u8 {
 }
 
 async fn dispatch(arguments: Arguments) -> u8 {
-    let input = arguments.input(settings::environment());
+    let environment = settings::environment();
+    let names = |wanted: &str| environment.iter().any(|(name, _)| name == wanted);
+    let of_worker = names(settings::WORKER) || matches!(arguments.command, Some(Command::Worker));
+    // whoever holds a lock for us finds us by our environment, should we have to be ended
+    if of_worker || !names(process::MARKER) {
+        process::hide();
+    }
+    let input = arguments.input(settings::handed_over(environment));
     let done = match arguments.command {
         Some(Command::Version) => documents::version(),
         Some(Command::Schema) => documents::schema(),

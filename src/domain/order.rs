@@ -50,7 +50,7 @@ impl Order {
     /// Reads a message, which is taken for hostile.
     ///
     /// # Errors
-    /// `order-invalid`, `order-denied` for a repository that is not permitted, `order-expired`.
+    /// `order-invalid`, `order-denied` for a repository that is not permitted.
     pub fn read(body: &[u8], bounds: &Bounds) -> Result<Order> {
         if body.len() > LONGEST {
             return Err(invalid(format!("it has {} bytes, more than {LONGEST}", body.len())));
@@ -60,8 +60,13 @@ impl Order {
         if !bounds.repositories.iter().any(|pattern| matches(pattern, &order.url)) {
             return Err(Problem::new(Code::OrderDenied, format!("the repository {} is not one that this worker builds", order.url)));
         }
-        order.check_time(bounds)?;
         Ok(order)
+    }
+
+    /// What is asked for, and by whom, in a text that no other build has; when it was asked for is no part of it.
+    pub fn content(&self, user: Option<&str>) -> String {
+        let Order { id: _, time: _, url, reference, app, environment, jvm } = self;
+        serde_json::json!([url, reference, app, environment, jvm, user]).to_string()
     }
 
     /// The id of a message that is refused, where it has one that may be said again.
@@ -92,8 +97,11 @@ impl Order {
         }
     }
 
-    /// A copy that turns up when the ledger may have forgotten the first one must not be built again.
-    fn check_time(&self, bounds: &Bounds) -> Result<()> {
+    /// For a build that the ledger does not know: a copy that turns up when it may have forgotten the first one must not be built again.
+    ///
+    /// # Errors
+    /// `order-expired`.
+    pub fn check_time(&self, bounds: &Bounds) -> Result<()> {
         let age = bounds.now.duration_since(self.time);
         let expired = |what: String| Err(Problem::new(Code::OrderExpired, what));
         if age > SignedDuration::try_from(bounds.max_age).unwrap_or(SignedDuration::MAX) {
@@ -264,9 +272,23 @@ mod tests {
             ("2026-01-02T03:09:06Z", false),
             ("-009999-01-02T01:59:59Z", false),
         ] {
-            let read = read(json!({"time": time}));
+            let read = read(json!({"time": time})).and_then(|order| order.check_time(&bounds()));
             assert_eq!(read.as_ref().err().map(|problem| problem.code), (!fine).then_some(Code::OrderExpired), "{time}");
         }
+    }
+
+    #[test]
+    fn the_content_is_what_is_asked_for_and_by_whom() {
+        let content = |changes: Value, user: Option<&str>| read(changes).unwrap().content(user);
+        let one = content(json!({}), None);
+        assert_eq!(one, content(json!({"id": "b/2", "time": "2026-01-02T03:01:00Z"}), None));
+        for changes in
+            [json!({"ref": "other"}), json!({"app": "x"}), json!({"environment": "x"}), json!({"jvm": ["-x"]}), json!({"ref": null})]
+        {
+            assert_ne!(one, content(changes.clone(), None), "{changes}");
+        }
+        assert_ne!(one, content(json!({}), Some("ada")));
+        assert_ne!(content(json!({"app": "x"}), None), content(json!({"environment": "x"}), None));
     }
 
     #[test]

@@ -34,10 +34,17 @@ pub struct Rules {
 pub struct Rule {
     /// As it is told to those whom it denies something.
     pub name: String,
-    /// For which applications, lines and environments; patterns with `*`; none are all.
+    /// For which applications and lines; patterns with `*`; none are all.
     pub apps: Vec<String>,
     pub lines: Vec<String>,
+    /// For which environments or namespaces, whichever of them fits: what an environment is called is the repository's word, and the namespace is
+    /// where it really goes. A target that names no environment may be any.
     pub environments: Vec<String>,
+    pub namespaces: Vec<String>,
+    /// Patterns, of which every namespace that gets something has to match one; see [`filled`].
+    pub into: Vec<String>,
+    /// Patterns, of which the name of every object has to match one; see [`filled`].
+    pub names: Vec<String>,
     /// Patterns, of which the base image has to match one.
     pub base_images: Vec<String>,
     /// Labels that every pod has to have.
@@ -74,6 +81,9 @@ pub struct Target {
 #[derive(Debug, Clone, Default)]
 pub struct Proposal {
     pub now: Option<Timestamp>,
+    /// Where the application goes, and under which name.
+    pub namespace: String,
+    pub name: String,
     /// Keys that somebody set, with where.
     pub settings: Vec<(String, String)>,
     /// Some once the image is known; its inner value is the base's name, where the image says it.
@@ -106,20 +116,31 @@ impl Rules {
 
     /// Every rule that the proposal breaks, in a sentence each.
     pub fn broken(&self, target: &Target, proposal: &Proposal) -> Vec<String> {
-        let applying = self.rules.iter().filter(|rule| rule.applies(target));
+        let applying = self.rules.iter().filter(|rule| rule.applies(target, proposal));
         applying
-            .flat_map(|rule| rule.broken(proposal).into_iter().map(|what| format!("{what} (rule {:?} of {})", rule.name, self.place)))
+            .flat_map(|rule| {
+                rule.broken(target, proposal).into_iter().map(|what| format!("{what} (rule {:?} of {})", rule.name, self.place))
+            })
             .collect()
     }
 }
 
 impl Rule {
-    fn applies(&self, target: &Target) -> bool {
-        covers(&self.apps, &target.app) && covers(&self.lines, &target.line) && covers(&self.environments, &target.environment)
+    fn applies(&self, target: &Target, proposal: &Proposal) -> bool {
+        covers(&self.apps, &target.app) && covers(&self.lines, &target.line) && self.is_of_the_place(target, proposal)
     }
 
-    fn broken(&self, proposal: &Proposal) -> Vec<String> {
-        let mut broken = Vec::new();
+    fn is_of_the_place(&self, target: &Target, proposal: &Proposal) -> bool {
+        let environment = &target.environment;
+        let any = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        let anywhere = self.environments.is_empty() && self.namespaces.is_empty();
+        let unsaid = !self.environments.is_empty() && environment.is_empty();
+        let named = !environment.is_empty() && any(&self.environments, environment);
+        anywhere || unsaid || named || proposal.namespaces().any(|namespace| any(&self.namespaces, namespace))
+    }
+
+    fn broken(&self, target: &Target, proposal: &Proposal) -> Vec<String> {
+        let mut broken = self.astray(target, proposal);
         broken.extend(proposal.now.and_then(|now| self.frozen(now)));
         for (key, source) in &proposal.settings {
             if self.forbidden.iter().any(|forbidden| key == forbidden || key.starts_with(&format!("{forbidden}."))) {
@@ -140,6 +161,27 @@ impl Rule {
         broken
     }
 
+    /// What goes into other namespaces, or has another name, than it may.
+    fn astray(&self, target: &Target, proposal: &Proposal) -> Vec<String> {
+        let permits = |patterns: &[String], name: &str| {
+            patterns.iter().filter_map(|pattern| filled(pattern, target)).any(|pattern| matches(&pattern, name))
+        };
+        let mut broken = Vec::new();
+        if !self.into.is_empty() {
+            let mut namespaces: Vec<&str> = proposal.namespaces().filter(|namespace| !permits(&self.into, namespace)).collect();
+            namespaces.sort_unstable();
+            namespaces.dedup();
+            broken.extend(namespaces.iter().map(|namespace| format!("the namespace {namespace} is not one of {}", self.into.join(", "))));
+        }
+        if !self.names.is_empty() {
+            let objects = proposal.objects.iter().map(named);
+            let own = (!proposal.name.is_empty()).then(|| (format!("the application's name {}", proposal.name), proposal.name.as_str()));
+            let wrong = own.into_iter().chain(objects).filter(|(_, name)| !permits(&self.names, name));
+            broken.extend(wrong.map(|(what, _)| format!("{what} is not one of {}", self.names.join(", "))));
+        }
+        broken
+    }
+
     fn frozen(&self, now: Timestamp) -> Option<String> {
         let window = self.freeze.iter().find(|window| window.from <= now && now < window.to)?;
         let reason = if window.reason.is_empty() { String::new() } else { format!(": {}", window.reason) };
@@ -155,11 +197,7 @@ impl Rule {
     }
 
     fn broken_by(&self, object: &Value) -> Vec<String> {
-        let name = format!(
-            "{}/{}",
-            object["kind"].as_str().unwrap_or("object").to_lowercase(),
-            object["metadata"]["name"].as_str().unwrap_or("?")
-        );
+        let (name, _) = named(object);
         let mut broken = Vec::new();
         let counts = ["/spec/replicas", "/spec/maxReplicas", "/spec/parallelism", "/spec/jobTemplate/spec/parallelism"];
         let asked = counts.iter().filter_map(|path| object.pointer(path)?.as_i64()).max();
@@ -186,6 +224,34 @@ impl Rule {
     }
 }
 
+impl Proposal {
+    /// Every namespace that gets something.
+    fn namespaces(&self) -> impl Iterator<Item = &str> {
+        let of_objects = self.objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str());
+        let made =
+            self.objects.iter().filter(|object| object["kind"] == "Namespace").filter_map(|object| object["metadata"]["name"].as_str());
+        std::iter::once(self.namespace.as_str()).chain(of_objects).chain(made).filter(|namespace| !namespace.is_empty())
+    }
+}
+
+/// A pattern with the target's words for `{app}`, `{line}` and `{environment}`; None where the word is missing, or could cover others.
+fn filled(pattern: &str, target: &Target) -> Option<String> {
+    let mut filled = pattern.to_string();
+    for (place, word) in [("{app}", &target.app), ("{line}", &target.line), ("{environment}", &target.environment)] {
+        if filled.contains(place) && (word.is_empty() || word.contains(['*', '{'])) {
+            return None;
+        }
+        filled = filled.replace(place, word);
+    }
+    Some(filled)
+}
+
+/// `kind/name` for messages, and the name.
+fn named(object: &Value) -> (String, &str) {
+    let name = object["metadata"]["name"].as_str().unwrap_or("?");
+    (format!("{}/{name}", object["kind"].as_str().unwrap_or("object").to_lowercase()), name)
+}
+
 /// The pod that an object is or makes, with metadata and spec.
 fn pod_of(object: &Value) -> Option<&Value> {
     let places = ["/spec/template", "/spec/jobTemplate/spec/template", ""];
@@ -201,7 +267,9 @@ fn memory(pod: &Value) -> Result<f64, String> {
     let limit = |container: &Value| {
         let limit = &container["resources"]["limits"]["memory"];
         let text = limit.as_str().map(str::to_string).or_else(|| limit.as_u64().map(|bytes| bytes.to_string()));
-        text.as_deref().and_then(parse_quantity).ok_or_else(|| container["name"].as_str().unwrap_or("?").to_string())
+        // a limit of 0 is none
+        let bytes = text.as_deref().and_then(parse_quantity).filter(|bytes| *bytes > 0.0);
+        bytes.ok_or_else(|| container["name"].as_str().unwrap_or("?").to_string())
     };
     let list = |name: &str| pod["spec"][name].as_array().cloned().unwrap_or_default();
     let (staying, passing): (Vec<Value>, Vec<Value>) =
@@ -248,121 +316,5 @@ pub fn denied(broken: &[String]) -> Option<Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn rule(rule: Value) -> Rules {
-        let mut rule = rule;
-        rule["name"] = "r".into();
-        Rules { rules: vec![serde_json::from_value(rule).unwrap()], place: "rules.yaml".into(), ..Rules::default() }
-    }
-
-    fn broken(rules: &Rules, proposal: &Proposal) -> Vec<String> {
-        let target = Target { app: "orders".into(), line: "trade".into(), environment: "prod".into() };
-        rules.broken(&target, proposal).iter().map(|what| what.replace(" (rule \"r\" of rules.yaml)", "")).collect()
-    }
-
-    fn objects(objects: Value) -> Proposal {
-        Proposal { objects: objects.as_array().unwrap().clone(), ..Proposal::default() }
-    }
-
-    #[test]
-    fn patterns_cover_what_they_say() {
-        for (pattern, name, expected) in [
-            ("a", "a", true),
-            ("a", "ab", false),
-            ("*", "", true),
-            ("r/*", "r/x/y", true),
-            ("r/*", "s/x", false),
-            ("*-prod", "eu-prod", true),
-            ("a*b*c", "aXbYc", true),
-            ("a*b*c", "acb", false),
-            ("ab*b", "ab", false),
-            ("a*a", "aa", true),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn a_rule_counts_where_it_says() {
-        let proposal = Proposal { replicas: Some(5), ..Proposal::default() };
-        for (place, expected) in [
-            (json!({}), true),
-            (json!({"environments": ["prod*"]}), true),
-            (json!({"environments": ["test"]}), false),
-            (json!({"apps": ["x", "ord*"], "lines": ["trade"]}), true),
-            (json!({"apps": ["ord*"], "lines": ["other"]}), false),
-        ] {
-            let mut one = place.clone();
-            one["max_replicas"] = 4.into();
-            assert_eq!(!broken(&rule(one), &proposal).is_empty(), expected, "{place}");
-        }
-    }
-
-    #[test]
-    fn a_freeze_ends() {
-        let rules = rule(json!({"freeze": [{"from": "2026-12-20T00:00:00Z", "to": "2027-01-06T00:00:00Z", "reason": "year's end"}]}));
-        let at = |now: &str| broken(&rules, &Proposal { now: Some(now.parse().unwrap()), ..Proposal::default() });
-        assert_eq!(at("2026-12-20T00:00:00Z"), ["nothing is published until 2027-01-06T00:00:00Z: year's end"]);
-        assert!(at("2026-12-19T23:59:59Z").is_empty() && at("2027-01-06T00:00:00Z").is_empty());
-    }
-
-    #[test]
-    fn forbidden_keys_and_bases_are_told() {
-        let rules = rule(json!({"forbidden": ["kubernetes.patches", "kubernetes.env"], "base_images": ["registry.test/base/*"]}));
-        let settings = ["kubernetes.env.A", "kubernetes.environment", "app"].map(|key| (key.to_string(), "shipway.yaml".to_string()));
-        let proposal = Proposal { settings: settings.to_vec(), base: Some(Some("docker.io/library/x:1".into())), ..Proposal::default() };
-        assert_eq!(
-            broken(&rules, &proposal),
-            [
-                "kubernetes.env.A may not be set, and shipway.yaml sets it",
-                "the base image docker.io/library/x:1 is not one of registry.test/base/*"
-            ]
-        );
-        assert_eq!(broken(&rules, &Proposal { base: Some(None), ..Proposal::default() }).len(), 1, "an unknown base is no permitted one");
-        assert!(broken(&rules, &Proposal { base: Some(Some("registry.test/base/jre:17".into())), ..Proposal::default() }).is_empty());
-        assert!(broken(&rules, &Proposal::default()).is_empty(), "the image is not known yet");
-    }
-
-    #[test]
-    fn objects_of_every_kind_are_looked_at() {
-        let rules = rule(json!({"labels": ["team"], "max_replicas": 3, "max_memory": "1Gi"}));
-        let container = |memory: Value| json!({"name": "c", "resources": {"limits": {"memory": memory}}});
-        let pod = |containers: Value, init: Value| json!({"metadata": {"labels": {"team": "a"}}, "spec": {"containers": containers, "initContainers": init}});
-        let fits = pod(json!([container("512Mi".into()), container("512Mi".into())]), json!([container("1Gi".into())]));
-        let good = json!([
-            {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 3, "template": fits}},
-            {"kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": []}}
-        ]);
-        assert!(broken(&rules, &objects(good)).is_empty());
-        let stays = json!({"name": "s", "restartPolicy": "Always", "resources": {"limits": {"memory": "1Mi"}}});
-        let bad = json!([
-            {"kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "c"}]}}}},
-            {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}, "spec": {"maxReplicas": 9}},
-            {"kind": "CronJob", "metadata": {"name": "j"}, "spec": {"jobTemplate": {"spec": {"template": pod(json!([container("1Gi".into())]), json!([stays]))}}}}
-        ]);
-        assert_eq!(
-            broken(&rules, &objects(bad)),
-            [
-                "statefulset/db may have 4 pods, more than 3",
-                "the pods of statefulset/db have no label team",
-                "container c of statefulset/db has no memory limit",
-                "horizontalpodautoscaler/web may have 9 pods, more than 3",
-                "a pod of cronjob/j may take 1025Mi, more than 1024Mi"
-            ]
-        );
-    }
-
-    #[test]
-    fn rules_with_an_error_are_refused() {
-        assert!(serde_json::from_value::<Rules>(json!({"rules": [{"name": "x", "max_replica": 1}]})).is_err());
-        assert!(rule(json!({"max_memory": "many"})).check().unwrap_err().contains("no quantity"));
-        assert!(Rules { rules: vec![Rule::default()], ..Rules::default() }.check().unwrap_err().contains("no name"));
-        let backwards = json!({"freeze": [{"from": "2027-01-06T00:00:00Z", "to": "2026-12-20T00:00:00Z"}]});
-        assert!(rule(backwards).check().unwrap_err().contains("before it begins"));
-        assert!(rule(json!({"max_memory": "2Gi"})).check().is_ok());
-    }
-}
+#[path = "policy_tests.rs"]
+mod tests;

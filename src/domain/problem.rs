@@ -186,7 +186,8 @@ codes! {
     QueueDenied "queue-denied" Auth "the message broker of queue.url refused the credentials, the virtual host or the exchange" "correct queue.url, or give its user the right that the message names";
     QueueOutboxFull "queue-outbox-full" User "too many events wait for the message broker already" "bring the broker of queue.url back, or empty the folder of queue.outbox";
     OrderInvalid "order-invalid" User "a build message asks for nothing that can be built" "correct what the reason names, and send it again";
-    OrderDenied "order-denied" Auth "a build message names a repository that this worker does not build" "add it to worker.repositories, or send the message to another worker's queue";
+    OrderDenied "order-denied" Auth "a build message names a repository or a ref that this worker does not build" "add it to worker.repositories or worker.refs, or send the message to another worker's queue";
+    OrderTaken "order-taken" User "a build message has the id of another build" "send it again with an id of its own";
     OrderExpired "order-expired" User "a build message is too old" "send it again, with the time of now and another id";
     OrderTooLarge "order-too-large" User "a build took more of the disk than it may" "build less, or raise worker.disk";
     OrderGivenUp "order-given-up" Transient "a build was begun again and again, and its worker ended each time" "find out what ends the worker: its memory is a usual cause; then send the message again, with another id";

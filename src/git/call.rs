@@ -67,7 +67,8 @@ pub(super) async fn git(dir: &Path, args: &[&str], config: &Config, env: &[(Stri
     }
     config.add_to(&mut env);
     let args = args.iter().map(|arg| arg.to_string()).collect();
-    let command = Command { program: PathBuf::from("git"), args, dir: dir.to_path_buf(), env, timeout: Some(LIMIT), log: None };
+    let command =
+        Command { program: PathBuf::from("git"), args, dir: dir.to_path_buf(), env, timeout: Some(LIMIT), log: None, input: None };
     let mut lines = Vec::new();
     let ended = process::run(command, &mut |line| {
         if lines.len() < 1000 {

@@ -11,6 +11,7 @@ use super::{
     head::{head, without_userinfo},
 };
 use crate::domain::{
+    policy::matches,
     problem::{Code, EvidenceKind, Problem, Result},
     secret::{Credentials, Secret},
 };
@@ -30,9 +31,15 @@ pub(super) async fn clone(source: &Source, dir: &Path, env: &[(String, String)])
     let call = Call { remote: &remote, dir, env: &env, reference: source.reference.as_deref() };
     match &source.reference {
         None => call.git(&["clone", "--quiet", "--depth=1", "--single-branch", "--no-tags", "--", &remote.url, "."]).await?,
-        Some(reference) => call.fetch(reference).await?,
+        Some(reference) => call.fetch(reference, source).await?,
     }
-    head(dir, &env).await?.ok_or_else(|| Problem::new(Code::SourceMissing, format!("the repository at {} is empty", remote.shown)))
+    let empty = || Problem::new(Code::SourceMissing, format!("the repository at {} is empty", remote.shown));
+    let commit = head(dir, &env).await?.ok_or_else(empty)?;
+    if source.reference.is_none() {
+        let name = commit.branch.as_ref().map_or_else(|| "HEAD".to_string(), |branch| format!("refs/heads/{branch}"));
+        permit(source, &name)?;
+    }
+    Ok(commit)
 }
 
 /// Where to fetch from.
@@ -114,15 +121,18 @@ impl Call<'_> {
     }
 
     /// Fetches the one commit and makes branch or tag stand on it, as a full clone would have it.
-    async fn fetch(&self, reference: &str) -> Result<()> {
+    async fn fetch(&self, reference: &str, source: &Source) -> Result<()> {
         self.git(&["init", "--quiet", "."]).await?;
         self.git(&["remote", "add", "--", "origin", &self.remote.url]).await?;
         self.git(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", "origin", reference]).await?;
         let fetched = std::fs::read_to_string(self.dir.join(".git/FETCH_HEAD")).unwrap_or_default();
         let name = |kind: &str| {
             let rest = fetched.split('\t').nth(2)?.strip_prefix(kind)?.strip_prefix(" '")?;
-            Some(rest.split_once('\'')?.0.to_string())
+            // a name may hold the quote, but never a space
+            Some(rest.split_once("' of ")?.0.to_string())
         };
+        let full = |kind: &str, place: &str| Some(format!("refs/{place}/{}", name(kind)?));
+        permit(source, &full("branch", "heads").or_else(|| full("tag", "tags")).unwrap_or_else(|| reference.to_string()))?;
         if let Some(branch) = name("branch") {
             return self.git(&["checkout", "--quiet", "-B", &branch, "FETCH_HEAD", "--"]).await;
         }
@@ -130,6 +140,14 @@ impl Call<'_> {
             self.git(&["update-ref", &format!("refs/tags/{tag}"), "FETCH_HEAD"]).await?;
         }
         self.git(&["checkout", "--quiet", "--detach", "FETCH_HEAD", "--"]).await
+    }
+}
+
+fn permit(source: &Source, name: &str) -> Result<()> {
+    match source.refs.is_empty() || source.refs.iter().any(|pattern| matches(pattern, name)) {
+        true => Ok(()),
+        false => Err(Problem::new(Code::OrderDenied, format!("the ref {name} is not one of {}", source.refs.join(", ")))
+            .hint("ask for a branch or a tag, or let the worker's worker.refs cover it")),
     }
 }
 
@@ -224,7 +242,7 @@ mod tests {
     use super::*;
 
     fn source(url: &str) -> Source {
-        Source { url: url.to_string(), reference: None, credentials: None, ca: None }
+        Source { url: url.to_string(), reference: None, credentials: None, ca: None, refs: Vec::new() }
     }
 
     #[test]

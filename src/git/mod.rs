@@ -17,6 +17,9 @@ pub struct Source {
     pub reference: Option<String>,
     pub credentials: Option<Credentials>,
     pub ca: Option<PathBuf>,
+    /// Patterns of full names (`refs/heads/*`), of which the ref has to match one; none are all. What is neither branch nor tag goes by what
+    /// was asked for.
+    pub refs: Vec<String>,
 }
 
 /// The commit of the checkout at `dir` (or of the one that it lies in); None when it is none, or has no commit yet. `env` is the

@@ -17,6 +17,8 @@ pub enum Begun {
     AlreadyRunning { holder: String, left: Duration },
     /// It is done; its result as [`Ledger::finish`] got it.
     AlreadyDone(serde_json::Value),
+    /// The key is that of a build with other content.
+    Another,
 }
 
 /// What became of a result.
@@ -30,7 +32,7 @@ pub enum Finished {
     Lost,
 }
 
-const SEEN: &str = "SELECT holder, alive - {now}, ended, result FROM builds WHERE key = $1";
+const SEEN: &str = "SELECT holder, alive - {now}, ended, result, content FROM builds WHERE key = $1";
 
 /// A build as it stands in the ledger.
 struct Standing {
@@ -38,6 +40,7 @@ struct Standing {
     left: Duration,
     ended: bool,
     result: serde_json::Value,
+    content: String,
 }
 
 impl Standing {
@@ -48,28 +51,44 @@ impl Standing {
             left: Duration::from_millis(cells.number().and_then(|millis| u64::try_from(millis).ok()).unwrap_or(0)),
             ended: cells.number().is_some(),
             result: serde_json::from_str(&cells.word()).unwrap_or_default(),
+            content: cells.word(),
         })
+    }
+
+    /// Whether it is the build that is meant; of one that an older version began it is not known.
+    fn is_of(&self, content: &str) -> bool {
+        self.content.is_empty() || self.content == content
     }
 }
 
 impl Ledger {
     /// Claims the build `key` for `holder` (another name at each attempt: host, process and a number), for `ttl` from now by the ledger's
-    /// own clock. A claim that is not kept passes to the next who asks. Asking again as the same holder is `New` again.
-    pub async fn begin(&self, key: &str, holder: &str, ttl: Duration) -> Result<Begun> {
-        let claim = "INSERT INTO builds (key, holder, attempt, began, alive) VALUES ($1, $2, 1, {now}, {now} + $3) \
-                     ON CONFLICT (key) DO UPDATE SET holder = excluded.holder, attempt = builds.attempt + 1, alive = excluded.alive \
-                     WHERE builds.ended IS NULL AND (builds.alive < {now} OR builds.holder = excluded.holder) RETURNING attempt";
-        let claim = statement(claim, [key.into(), holder.into(), millis(ttl).into()]);
+    /// own clock. A claim that is not kept passes to the next who asks. Asking again as the same holder is the same attempt. `content` is
+    /// what the key stands for, as a digest: nobody gets the result of something else under a name that he has taken.
+    pub async fn begin(&self, key: &str, content: &str, holder: &str, ttl: Duration) -> Result<Begun> {
+        let claim = "INSERT INTO builds (key, holder, attempt, began, alive, content) VALUES ($1, $2, 1, {now}, {now} + $3, $4) \
+                     ON CONFLICT (key) DO UPDATE SET holder = excluded.holder, alive = excluded.alive, \
+                     attempt = CASE WHEN builds.holder = excluded.holder THEN builds.attempt ELSE builds.attempt + 1 END \
+                     WHERE builds.ended IS NULL AND builds.content IN ('', excluded.content) AND \
+                     (builds.alive < {now} OR builds.holder = excluded.holder) RETURNING attempt";
+        let claim = statement(claim, [key.into(), holder.into(), millis(ttl).into(), content.into()]);
         let mut answers = self.batch(vec![claim, statement(SEEN, [key.into()])]).await?;
         let standing = Standing::of(answers.pop());
         if let Some(attempt) = answers.pop().and_then(|mut rows| rows.pop()).and_then(|row| Cells::of(row).number()) {
             return Ok(Begun::New { attempt });
         }
         match standing {
+            Some(build) if !build.is_of(content) => Ok(Begun::Another),
             Some(build) if build.ended => Ok(Begun::AlreadyDone(build.result)),
             Some(build) => Ok(Begun::AlreadyRunning { holder: build.holder, left: build.left }),
             None => Err(Problem::bug(format!("the ledger neither took nor had the build {key}"))),
         }
+    }
+
+    /// Whether the ledger has heard of this build already.
+    pub async fn knows(&self, key: &str) -> Result<bool> {
+        let answers = self.batch(vec![statement("SELECT attempt FROM builds WHERE key = $1", [key.into()])]).await?;
+        Ok(answers.iter().any(|rows| !rows.is_empty()))
     }
 
     /// Puts the end of the claim off to `ttl` from now. False when it has passed to another, or is done: the build is to be stopped.
@@ -93,7 +112,8 @@ impl Ledger {
 
     /// Gives a claim up without a result, at the end of a worker, say: the next who asks gets it at once, and it does not count.
     pub async fn give_up(&self, key: &str, holder: &str) -> Result<()> {
-        let sql = "UPDATE builds SET alive = 0, attempt = attempt - 1 WHERE key = $1 AND holder = $2 AND ended IS NULL";
+        let sql =
+            "UPDATE builds SET alive = {now} - 1, attempt = attempt - 1, holder = '' WHERE key = $1 AND holder = $2 AND ended IS NULL";
         self.batch(vec![statement(sql, [key.into(), holder.into()])]).await.map(drop)
     }
 }

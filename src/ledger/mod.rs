@@ -49,6 +49,14 @@ impl Place {
             _ => Ok(Place::File(dir.join(url))),
         }
     }
+
+    /// What tells it from other ledgers, without credentials.
+    pub fn name(&self) -> String {
+        match self {
+            Place::File(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            Place::Server(server) => server.shown.clone(),
+        }
+    }
 }
 
 /// An open ledger; clones share its connection, which is made anew when it was cut.
@@ -70,10 +78,16 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The same ledger, waited for so long at each call.
+    pub fn within(&self, limit: Duration) -> Ledger {
+        Ledger { limit, ..self.clone() }
+    }
+
     /// Does a batch in one transaction. What may pass is tried again until the limit, so that each batch has to bear being done twice.
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
         let end = Instant::now() + self.limit;
-        let mut link = self.link.lock().await;
+        // whoever waits for a call that hangs does not wait longer for it
+        let Ok(mut link) = tokio::time::timeout_at(end, self.link.lock()).await else { return Err(silent(self.limit)) };
         let mut seen = None;
         loop {
             let tried = tokio::time::timeout_at(end, attempt(&mut link, &self.place, statements.clone())).await;
@@ -112,7 +126,7 @@ async fn attempt(link: &mut Option<Link>, place: &Place, statements: Vec<Stateme
 }
 
 fn silent(limit: Duration) -> Problem {
-    Problem::new(Code::LedgerUnreachable, format!("the ledger did not answer in {} s", limit.as_secs()))
+    Problem::new(Code::LedgerUnreachable, format!("the ledger did not answer in {:.1} s", limit.as_secs_f64()))
 }
 
 /// Many who wait for a full server must not come back at the same moment.

@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Server {
     config: Config,
     /// For messages: without user and password.
-    shown: String,
+    pub(super) shown: String,
     roots: RootCertStore,
 }
 

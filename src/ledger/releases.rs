@@ -26,7 +26,9 @@ pub struct Event {
 
 const COLUMNS: &str = "SELECT id, app, line, environment, namespace, name, action, result, problem, message, image, revision, commit_sha, \
                        author, job_url, began, ended, deadline, {now} FROM releases WHERE ($1 = '' OR app = $1) AND \
-                       ($2 = '' OR line = $2) AND ($3 = '' OR environment = $3) AND ($4 = '' OR result = $4 OR ended IS NULL) AND \
+                       ($2 = '' OR line = $2) AND ($3 = '' OR environment = $3) AND \
+                       ($4 = '' OR (ended IS NOT NULL AND result = $4) OR (ended IS NULL AND $4 = 'running' AND deadline >= {now}) OR \
+                       (ended IS NULL AND $4 = 'unknown' AND deadline < {now})) AND \
                        began >= $5 ORDER BY began DESC, id DESC LIMIT $6";
 
 impl Ledger {
@@ -52,13 +54,12 @@ impl Ledger {
             filter.app.as_str().into(),
             filter.line.as_str().into(),
             filter.environment.as_str().into(),
-            // what is open has no result in its row
-            if matches!(filter.result.as_str(), "running" | "unknown") { "-" } else { filter.result.as_str() }.into(),
+            filter.result.as_str().into(),
             filter.since.into(),
             i64::from(filter.limit).into(),
         ];
         let rows = self.batch(vec![statement(COLUMNS, values)]).await?.pop().unwrap_or_default();
-        Ok(rows.into_iter().map(change).filter(|change| filter.result.is_empty() || change.result == filter.result).collect())
+        Ok(rows.into_iter().map(change).collect())
     }
 
     /// Writes one event; writing it again changes nothing.
@@ -69,7 +70,8 @@ impl Ledger {
         self.batch(vec![statement(sql, texts.map(|text| text.as_str().into()))]).await.map(drop)
     }
 
-    /// Forgets what ended more than so many days ago; applications and what is still open stay.
+    /// Forgets what ended more than so many days ago; applications and changes that are still open stay; a build that nobody has
+    /// taken up for as long goes.
     pub async fn prune(&self, days: u32) -> Result<()> {
         let age = || Value::Number(i64::from(days) * 86_400_000);
         let steps = "DELETE FROM steps WHERE release IN (SELECT id FROM releases WHERE ended < {now} - $1)";
@@ -77,6 +79,8 @@ impl Ledger {
             "DELETE FROM releases WHERE ended < {now} - $1",
             "DELETE FROM events WHERE at < {now} - $1",
             "DELETE FROM builds WHERE ended < {now} - $1",
+            // nobody has asked for it since, and whoever does is too late
+            "DELETE FROM builds WHERE ended IS NULL AND alive < {now} - $1",
         ];
         let statements = std::iter::once(steps).chain(rest).map(|sql| statement(sql, [age()])).collect();
         self.batch(statements).await.map(drop)

@@ -1,5 +1,5 @@
-//! A ledger in a file. SQLite's own locks keep processes apart; each batch takes the right to write first, so that none has to give way
-//! in its middle.
+//! A ledger in a file. SQLite's own locks keep processes apart; each batch that writes takes the right to do so first, so that none has to give
+//! way in its middle.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,10 +38,16 @@ impl Link {
     }
 
     pub async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, Failure> {
-        self.transaction(move |transaction| Ok(Ok(all(transaction, &statements)?))).await
+        let reads = statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"));
+        let behavior = if reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+        self.transaction(behavior, move |transaction| Ok(Ok(all(transaction, &statements)?))).await
     }
 
     pub async fn migrate(&self) -> Result<(), Failure> {
+        // two hundred who open it must not wait for each other to find that nothing is to be done
+        if self.transaction(TransactionBehavior::Deferred, |transaction| Ok(Ok(is_latest(transaction)?))).await? {
+            return Ok(());
+        }
         let work = |transaction: &Transaction| {
             transaction.execute_batch(migrations::FIRST)?;
             let found: Option<i64> = transaction.query_row(migrations::VERSION, [], |row| row.get(0))?;
@@ -52,17 +58,18 @@ impl Link {
             all(transaction, &migrations::since(found))?;
             Ok(Ok(()))
         };
-        self.transaction(work).await
+        self.transaction(TransactionBehavior::Immediate, work).await
     }
 
     async fn transaction<T: Send + 'static>(
         &self,
+        behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction) -> rusqlite::Result<Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
         let connection = self.connection.clone();
         let done = blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(behavior)?;
             let done = work(&transaction)?;
             if done.is_ok() {
                 transaction.commit()?;
@@ -71,6 +78,16 @@ impl Link {
         });
         done.await.map_err(|error| error.with(&self.path))
     }
+}
+
+fn is_latest(transaction: &Transaction) -> rusqlite::Result<bool> {
+    let table = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'shipway_schema'";
+    let there: i64 = transaction.query_row(table, [], |row| row.get(0))?;
+    if there == 0 {
+        return Ok(false);
+    }
+    let found: Option<i64> = transaction.query_row(migrations::VERSION, [], |row| row.get(0))?;
+    Ok(found == Some(migrations::LATEST))
 }
 
 /// What went wrong: of SQLite, or told already.

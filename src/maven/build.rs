@@ -107,6 +107,7 @@ impl<'a> Run<'a> {
             env: invocation::environment(request, &runtime, &self.files),
             timeout: Some(request.timeout.saturating_sub(self.started.elapsed())),
             log: Some(request.log.clone()),
+            input: None,
         };
         let mut watch = Watch::new(self.events, &request.dir);
         let ended = process::run(command, &mut |line| watch.line(line)).await?;

@@ -40,6 +40,7 @@ pub async fn run_custom(custom: &Custom, events: &Events) -> Result<f64> {
         env: custom.env.clone(),
         timeout: Some(custom.timeout),
         log: Some(custom.log.clone()),
+        input: None,
     };
     let mut tail = VecDeque::new();
     let ended = run(command, &mut |line| {

@@ -20,7 +20,11 @@ use std::{
 };
 
 use rustix::process::{Pid, kill_process};
-use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, process::Child};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::unix::pipe::Receiver,
+    process::Child,
+};
 
 pub use attached::{Attached, end_marked};
 pub use command::{Custom, run_custom};
@@ -32,10 +36,13 @@ pub(crate) use lookup::is_executable;
 pub use peer::{OURSELVES, Peer};
 pub use rustix::process::Signal;
 pub use signals::Signals;
-pub use tree::Marker;
+pub use tree::{MARKER, Marker};
 pub use uptime::uptime;
 
-use crate::domain::problem::{Code, Problem, Result};
+use crate::domain::{
+    problem::{Code, Problem, Result},
+    secret::Secret,
+};
 use lines::Lines;
 use tree::Tree;
 
@@ -51,6 +58,8 @@ pub struct Command {
     pub timeout: Option<Duration>,
     /// All output is written there, too.
     pub log: Option<LogFile>,
+    /// What the child reads from its standard input; None: nothing.
+    pub input: Option<Secret>,
 }
 
 /// How the child ended.
@@ -134,9 +143,14 @@ fn start(command: &Command) -> Result<(Child, Receiver, Tree)> {
     let mut builder = tokio::process::Command::new(&program);
     builder.args(&command.args).current_dir(&command.dir).env_clear();
     builder.envs(command.env.iter().map(|(name, value)| (name, value))).env(tree::MARKER, marker.value());
-    builder.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer).process_group(0);
-    let child = builder.spawn().map_err(|error| start_problem(&program, &error))?;
+    let input = if command.input.is_some() { Stdio::piped() } else { Stdio::null() };
+    builder.stdin(input).stdout(writer.try_clone().map_err(failed)?).stderr(writer).process_group(0);
+    let mut child = builder.spawn().map_err(|error| start_problem(&program, &error))?;
     let tree = Tree::new(child.id(), marker);
+    if let (Some(text), Some(mut input)) = (command.input.clone(), child.stdin.take()) {
+        // a child that does not read it is not waited for
+        tokio::spawn(async move { drop(input.write_all(text.expose().as_bytes()).await) });
+    }
     let pipe = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
     Ok((child, pipe, tree))
 }
@@ -177,6 +191,13 @@ fn tell(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Lets no other process of this user read this one's memory and environment in /proc (root may still): builds run as the same user. There is no
+/// core file either.
+pub fn hide() {
+    // where the kernel has no such switch there is nothing to hide by
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Has this process told to end (SIGTERM) when `parent` ends, which started it. False: that is gone already.

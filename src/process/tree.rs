@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The variable that each descendant inherits, whatever group, session or parent it moves to.
-pub(super) const MARKER: &str = "_SHIPWAY_TREE";
+pub const MARKER: &str = "_SHIPWAY_TREE";
 
 /// How long the processes have to end by themselves after SIGTERM; a JVM's shutdown hooks need some of it.
 const GRACE: Duration = Duration::from_secs(2);

@@ -67,6 +67,7 @@ impl Helper {
             env: self.env.clone(),
             timeout: Some(self.limit),
             log: None,
+            input: None,
         };
         match process::exchange(&command, registry.as_bytes()).await {
             Ok(Some(answer)) => read(&answer),

@@ -8,6 +8,9 @@ use crate::domain::problem::{Code, Problem};
 /// Fields of report.json that are a build's result.
 const OF_THE_REPORT: [&str; 9] = ["result", "exit_code", "app", "line", "environment", "seconds", "commit", "image", "release"];
 
+/// Exit code of a run that could not put back what it had begun.
+const UNKNOWN: u8 = 51;
+
 /// Longest tail of a build that left no report, characters.
 const LONGEST: usize = 4000;
 
@@ -83,6 +86,13 @@ pub fn ended(report: Option<&Value>, limit: &Problem) -> Value {
     }
 }
 
+/// The result of a build that had come to its own end before it heard that it should; None for one that was cancelled, or left a change by half,
+/// which the next attempt takes up.
+pub fn came_first(report: &Value) -> Option<Value> {
+    let unfinished = report["problem"]["code"] == Code::Cancelled.slug() || report["exit_code"] == UNKNOWN;
+    (!unfinished).then(|| result(Some(report), 0, &[]))
+}
+
 /// The result of a build that was not even begun, or not for long.
 pub fn failed(problem: &Problem) -> Value {
     json!({"result": "failed", "exit_code": problem.exit_code(), "problem": told(problem)})
@@ -112,6 +122,15 @@ mod tests {
         for other in ["", "text", "{\"event\": \"note\"}", "[]", "{\"event\": 1}"] {
             assert_eq!(step(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_was_done_before_the_end_was_told_counts() {
+        let report = |code: u8, problem: Value| json!({"result": "r", "exit_code": code, "problem": problem});
+        assert_eq!(came_first(&report(0, Value::Null)).unwrap()["result"], "r");
+        assert_eq!(came_first(&report(10, json!({"code": "build-failed"}))).unwrap()["problem"]["code"], "build-failed");
+        assert_eq!(came_first(&report(143, json!({"code": "cancelled"}))), None);
+        assert_eq!(came_first(&report(51, json!({"code": "not-restored"}))), None);
     }
 
     #[test]

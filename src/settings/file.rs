@@ -45,7 +45,11 @@ pub fn read(named: Option<&Path>, dir: &Path, mistakes: &mut Vec<Mistake>) -> Fi
     let name = named.map_or_else(|| PathBuf::from(DEFAULT_NAME), Path::to_path_buf);
     let path = if name.is_absolute() || named.is_some() { name.clone() } else { dir.join(&name) };
     let shown = name.display().to_string();
-    match content(&path, named.is_some()) {
+    let found = match named {
+        Some(_) => content(&path, true),
+        None => inside(&path, dir).and_then(|()| content(&path, false)),
+    };
+    match found {
         Ok(Some(text)) => parse(&shown, &text, mistakes),
         Ok(None) => File { name: shown, ..File::default() },
         Err(wrong) => {
@@ -60,6 +64,18 @@ pub fn read(named: Option<&Path>, dir: &Path, mistakes: &mut Vec<Mistake>) -> Fi
             mistakes.push(mistake);
             File { name: shown, ..File::default() }
         }
+    }
+}
+
+/// A link in a repository must not show what else the machine has, be it in a message.
+fn inside(path: &Path, dir: &Path) -> Result<(), Wrong> {
+    let outside = fs::canonicalize(path).is_ok_and(|real| !fs::canonicalize(dir).is_ok_and(|dir| real.starts_with(dir)));
+    match outside {
+        true => Err(Wrong::new(
+            format!("{} is a link that leaves the checkout", path.display()),
+            "put the file itself there, or name the other one by --file",
+        )),
+        false => Ok(()),
     }
 }
 

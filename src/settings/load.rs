@@ -4,6 +4,7 @@ use super::{
     Input, Loaded, ci,
     coerce::plain,
     file::{self, File},
+    guarded,
     host::Host,
     mistake::{Mistake, Mistakes},
     nearest::nearest,
@@ -45,9 +46,12 @@ pub fn load_or_rest(input: &Input) -> Result<Loaded, Refused> {
     let mut entries = ci::entries(&ci, variables, &said, &mut mistakes);
     entries.extend(said);
     relations::check(&entries, &mut mistakes);
+    let host = Host::read(variables);
+    if host.worker.is_some() {
+        guarded::check(&entries, &mut mistakes);
+    }
     let sources = result::sources(&mut entries);
     let loaded = result::settings(&entries).map(|settings| {
-        let host = Host::read(variables);
         let secrets = secrets::all(&entries, &ci, &host, variables);
         ci.drop_links_with(&Redactor::new(&secrets));
         Loaded { settings, ci, host, sources, warnings, secrets }

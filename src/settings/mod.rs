@@ -3,6 +3,7 @@
 mod ci;
 mod coerce;
 mod file;
+mod guarded;
 mod host;
 mod keys;
 mod kinds;
@@ -37,7 +38,7 @@ pub use self::{
     load::{Refused, check, load, load_or_rest},
     mistake::{Mistake, Mistakes, Place},
     named::{Named, named, texts},
-    nearest::nearest,
+    nearest::{check_key, nearest},
     plugin_page::{Server, plugin_page},
     reference::reference,
     schema::schema,
@@ -82,6 +83,14 @@ pub struct Loaded {
 /// The process' environment, read once; what is not UTF-8 becomes the replacement character.
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())).collect()
+}
+
+/// The environment of a worker's build: its worker hands it over by our standard input, since what a program is started with can be read by
+/// other builds. Any other environment stays as it is.
+pub fn handed_over(environment: Vec<(String, String)>) -> Vec<(String, String)> {
+    let worker = environment.iter().any(|(name, value)| name == WORKER && !value.is_empty());
+    let read = || serde_json::from_reader(std::io::stdin().lock()).ok();
+    worker.then(read).flatten().unwrap_or(environment)
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ async fn clone(loaded: &Loaded, url: &str, dir: &Path, env: &[(String, String)],
         reference: loaded.settings.source.reference.clone(),
         credentials: source_credentials(loaded, url),
         ca: loaded.ci.server_ca.clone(),
+        refs: permitted_refs(loaded),
     };
     let work = async {
         let commit = git::clone(&source, &target, env).await?;
@@ -80,6 +81,16 @@ async fn clone(loaded: &Loaded, url: &str, dir: &Path, env: &[(String, String)],
         Ok(Done::new(commit, summary))
     };
     Ok((target.clone(), record(events, Step::Checkout, work).await?))
+}
+
+/// A worker's builds come from branches and tags, as long as the worker does not say otherwise: those are what only people of the repository
+/// can set.
+fn permitted_refs(loaded: &Loaded) -> Vec<String> {
+    match (loaded.host.worker, loaded.settings.worker.refs.as_slice()) {
+        (None, _) => Vec::new(),
+        (Some(_), []) => ["refs/heads/*", "refs/tags/*"].map(str::to_string).to_vec(),
+        (Some(_), set) => set.to_vec(),
+    }
 }
 
 /// The token of the code host, for a source on that very host; credentials that stand in the URL count before it.

@@ -8,10 +8,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use super::{access::network, run::Run, unique::unique};
 use crate::{
     domain::{
+        digest::Digest,
         event::Events,
         problem::{Code, Problem, Result},
         record::{End, Record, StepRow},
@@ -71,12 +73,27 @@ fn place(loaded: &Loaded, dir: &Path) -> Result<Option<Place>> {
     Place::of(url.expose(), dir, roots).map(Some)
 }
 
+/// Away from the checkout, whose files anybody may have committed, and from a worker's room, which is gone after the build; a folder for each
+/// ledger, named by its digest.
+fn outbox(plan: &Plan, place: Option<&Place>) -> PathBuf {
+    let (set, cache) = (&plan.settings.ledger.outbox, &plan.host.cache);
+    match (set, cache, place) {
+        (Some(set), ..) => plan.facts.work_dir.join(set),
+        (None, Some(cache), Some(place)) => {
+            let digest = Digest::from_sha256(&Sha256::digest(place.name().as_bytes()));
+            cache.join("shipway/ledger").join(&digest.hex()[..16])
+        }
+        _ => plan.report_dir.join("ledger"),
+    }
+}
+
 impl Keeper {
     pub fn new(plan: &Plan, loaded: &Loaded, events: &Events) -> Result<Arc<Keeper>> {
         let settings = &loaded.settings.ledger;
-        let outbox = settings.outbox.as_ref().map_or_else(|| plan.report_dir.join("ledger"), |outbox| plan.facts.work_dir.join(outbox));
+        let place = place(loaded, &plan.facts.work_dir)?;
+        let outbox = outbox(plan, place.as_ref());
         Ok(Arc::new(Keeper {
-            place: place(loaded, &plan.facts.work_dir)?,
+            place,
             required: settings.required,
             limit: settings.timeout,
             keep_days: settings.keep_days,
@@ -139,7 +156,7 @@ impl Keeper {
                 kind: kind.to_string(),
                 app: plan.app.clone(),
                 environment: plan.settings.environment.clone().unwrap_or_default(),
-                author: plan.ci.commit.author.clone().or_else(|| plan.host.user.clone()).unwrap_or_default(),
+                author: author(plan).unwrap_or_default(),
                 detail,
             };
             Ledger::open(place, self.limit).await?.event(&event).await
@@ -221,6 +238,12 @@ fn nothing_changed(problem: Problem) -> Problem {
     Problem { message, ..problem }
 }
 
+/// Who asked for it, as far as it is known: the broker has proved the one of a message.
+fn author(plan: &Plan) -> Option<String> {
+    let of_commit = || plan.facts.commit.as_ref().map(|commit| commit.author.clone());
+    plan.host.asker.clone().or_else(|| plan.ci.commit.author.clone()).or_else(of_commit).or_else(|| plan.host.user.clone())
+}
+
 fn record(plan: &Plan, action: &str) -> Result<Record> {
     let now = Timestamp::now().as_millisecond();
     let settings = &plan.settings;
@@ -235,13 +258,7 @@ fn record(plan: &Plan, action: &str) -> Result<Record> {
         name: plan.name.clone(),
         action: action.to_string(),
         commit: commit.map(|commit| commit.sha.clone()),
-        author: plan
-            .host
-            .asker
-            .clone()
-            .or_else(|| plan.ci.commit.author.clone())
-            .or_else(|| commit.map(|commit| commit.author.clone()))
-            .or_else(|| plan.host.user.clone()),
+        author: author(plan),
         job_url: plan.ci.job_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         began: now,

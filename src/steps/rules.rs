@@ -15,7 +15,7 @@ use crate::{
         workload::Workload,
     },
     plan::Plan,
-    settings::Source,
+    settings::{self, Source},
 };
 
 /// Who owns the runner puts rules here that no setting can take away.
@@ -82,7 +82,8 @@ fn target(plan: &Plan) -> Target {
 
 async fn judge(run: &Run, proposal: Proposal) -> Result<()> {
     let plan = &run.plan;
-    let proposal = Proposal { now: Some(Timestamp::now()), ..proposal };
+    let (namespace, name) = (plan.namespace.clone(), plan.name.clone());
+    let proposal = Proposal { now: Some(Timestamp::now()), namespace, name, ..proposal };
     let rules = run.rules.get_or_try_init(|| all(run)).await?;
     let broken: Vec<String> = rules.iter().flat_map(|rules| rules.broken(&target(plan), &proposal)).collect();
     let Some(problem) = denied(&broken) else { return Ok(()) };
@@ -114,6 +115,10 @@ pub(super) fn of_all_places(named: Option<&Path>, of_ledger: Option<&str>) -> Re
 pub fn parse(place: &str, text: &str) -> Result<Rules> {
     let rules: Rules = serde_saphyr::from_str(text).map_err(|error| invalid(place, &error.to_string()))?;
     rules.check().map_err(|wrong| invalid(place, &wrong))?;
+    // a key with a slip of the pen would forbid nothing
+    for (rule, key) in rules.rules.iter().flat_map(|rule| rule.forbidden.iter().map(move |key| (rule, key))) {
+        settings::check_key(key).map_err(|wrong| invalid(place, &format!("rule {:?}: forbidden has {wrong}", rule.name)))?;
+    }
     Ok(Rules { place: place.to_string(), ..rules })
 }
 
@@ -142,6 +147,9 @@ mod tests {
             let problem = parse("rules.yaml", text).unwrap_err();
             assert_eq!((problem.code, problem.exit_code()), (Code::RulesInvalid, 30), "{text}");
         }
+        let slip = parse("rules.yaml", "rules: [{name: x, forbidden: [kubernetes.patchs]}]").unwrap_err();
+        assert!(slip.message.contains("did you mean kubernetes.patches?"), "{}", slip.message);
+        assert!(parse("rules.yaml", "rules: [{name: x, forbidden: [kubernetes, kubernetes.env.A, build.jdk]}]").is_ok());
         let good = "rules:\n- name: no nights\n  environments: [prod]\n  max_replicas: 4\n  freeze: [{from: 2026-12-20T00:00:00Z, to: 2027-01-06T00:00:00+01:00}]\n";
         assert_eq!(parse("rules.yaml", good).unwrap().rules[0].max_replicas, Some(4));
     }

@@ -25,7 +25,7 @@ fn head(dir: &Path) -> Option<Commit> {
 }
 
 fn source(url: &str, reference: Option<&str>) -> Source {
-    Source { url: url.to_string(), reference: reference.map(str::to_string), credentials: None, ca: None }
+    Source { url: url.to_string(), reference: reference.map(str::to_string), credentials: None, ca: None, refs: Vec::new() }
 }
 
 fn clone(source: &Source) -> (tempfile::TempDir, Result<Commit, Problem>) {

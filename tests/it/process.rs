@@ -24,7 +24,7 @@ fn env() -> Vec<(String, String)> {
 
 fn script(dir: &Path, text: &str) -> Command {
     let args = vec!["-c".to_string(), text.to_string()];
-    Command { program: PathBuf::from("sh"), args, dir: dir.to_path_buf(), env: env(), timeout: None, log: None }
+    Command { program: PathBuf::from("sh"), args, dir: dir.to_path_buf(), env: env(), timeout: None, log: None, input: None }
 }
 
 fn run_lines(command: Command) -> (Ended, Vec<String>) {

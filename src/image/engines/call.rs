@@ -60,6 +60,7 @@ pub(super) async fn ask(machine: &Machine, program: &str, args: &[&str], extra: 
         env: [machine.env.as_slice(), extra].concat(),
         timeout: Some(QUESTION),
         log: None,
+        input: None,
     };
     let ended = process::run(command, &mut |line| {
         if lines.len() < MOST_LINES {
@@ -239,6 +240,7 @@ impl Call<'_> {
             env: self.machine.env.iter().cloned().chain(self.env()).collect(),
             timeout: Some(self.machine.timeout),
             log: Some(self.machine.log.clone()),
+            input: None,
         };
         let mut tail = VecDeque::new();
         let ended = process::run(command, &mut |line| {

@@ -197,7 +197,7 @@ pub struct Ledger {
     #[schemars(with = "DurationText", extend("default" = "20s", "x-outside" = true))]
     pub timeout: Duration,
     /// Folder of records that the ledger has not yet; keep it between jobs (a CI's cache), and the next run sends them.
-    #[schemars(extend("x-default" = "ledger/ in report.dir", "x-outside" = true))]
+    #[schemars(extend("x-default" = "shipway/ledger in XDG_CACHE_HOME or ~/.cache, else ledger/ in report.dir", "x-outside" = true))]
     pub outbox: Option<PathBuf>,
     /// Days after which the ledger forgets what has ended.
     #[schemars(range(min = 1, max = 36500), extend("x-default" = "nothing is forgotten", "x-outside" = true))]

@@ -17,6 +17,10 @@ pub struct WorkerSettings {
     /// Repositories that may be built: addresses, in which * behind the host stands for anything.
     #[serde(default)]
     pub repositories: Vec<String>,
+    /// Refs that may be built, by their full names: patterns with *, which a commit has to match, too; any fork can bring one.
+    #[serde(default)]
+    #[schemars(extend("x-default" = "refs/heads/*, refs/tags/*"))]
+    pub refs: Vec<String>,
     /// How many builds go on at once.
     #[schemars(range(min = 1, max = 64), extend("default" = 1))]
     pub parallel: u16,

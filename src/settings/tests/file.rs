@@ -1,4 +1,4 @@
-use super::{Case, Input, Source, check, file, load};
+use super::{Case, Input, Loaded, Source, check, file, load};
 
 #[test]
 fn the_example_of_the_product() {
@@ -250,4 +250,66 @@ fn check_looks_at_every_section_once() {
     assert_eq!(found, ["1:kubernetes.autoscale.max", "3:image.port", "5:nme"]);
     assert!(check("app: fine\n", "shipway.yaml").is_empty());
     assert!(check(&"# long\n".repeat(100_000), "shipway.yaml")[0].what.contains("larger than 256 KiB"));
+}
+
+#[test]
+fn a_link_out_of_the_checkout_is_not_read() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(other.path().join("secret"), "app: elsewhere\n").unwrap();
+    let link = dir.path().join("shipway.yaml");
+    std::os::unix::fs::symlink(other.path().join("secret"), &link).unwrap();
+    let read = || load(&Input { dir: dir.path().into(), ..Input::default() });
+    let refused = read().err().unwrap().0;
+    assert!(refused.len() == 1 && refused[0].what.contains("leaves the checkout"), "{}", refused[0]);
+    std::fs::remove_file(&link).unwrap();
+    std::fs::write(dir.path().join("ci.yaml"), "app: here\n").unwrap();
+    std::os::unix::fs::symlink("ci.yaml", &link).unwrap();
+    assert_eq!(read().unwrap_or_else(|m| panic!("{}", m.0[0])).settings.app.as_deref(), Some("here"));
+}
+
+/// What a worker's build is started with, and what else its worker has set.
+fn in_a_worker(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+    let variables: Vec<(&str, &str)> = [("_SHIPWAY_WORKER", "1")].iter().chain(variables).copied().collect();
+    let case = Case { variables: &variables, file, ..Case::default() };
+    case.load().map_err(|mistakes| mistakes.0.iter().map(|mistake| format!("{mistake} ({})", mistake.fix)).collect())
+}
+
+#[test]
+fn a_repository_leads_no_credential_of_a_worker_anywhere() {
+    for (key, text) in [
+        ("cluster.server", "cluster: {server: 'https://evil.test'}"),
+        ("cluster.context", "environments: {prod: {cluster: {context: other}}}"),
+        ("cluster.in_cluster", "cluster: {in_cluster: true}"),
+        ("forge.url", "forge: {url: 'https://evil.test'}"),
+        ("registry.url", "registry: {url: evil.test}"),
+        ("registry.insecure", "registry: {insecure: true}"),
+        ("image.repository", "image: {repository: evil.test/a/b}"),
+        ("image.engine", "image: {engine: docker}"),
+        ("maven.url", "maven: {url: 'https://evil.test'}"),
+        ("maven.mirror", "maven: {mirror: 'https://evil.test'}"),
+        ("queue.url", "queue: {url: 'amqp://evil.test'}"),
+        ("center.url", "center: {url: 'zookeeper://evil.test:2181'}"),
+        ("build.env", "build: {env: [DOCKER_HOST]}"),
+        ("worker.refs", "worker: {refs: ['*']}"),
+        ("source.url", "source: {url: 'https://evil.test/x'}"),
+    ] {
+        let mistakes = in_a_worker(text, &[("SHIPWAY_ENVIRONMENT", "prod")]).err().unwrap_or_else(|| panic!("{text} was taken"));
+        let expected = format!("{key} cannot be set by a repository that a worker builds");
+        assert!(mistakes.len() == 1 && mistakes[0].contains(&expected) && mistakes[0].starts_with("shipway.yaml:1:"), "{mistakes:?}");
+        assert!(mistakes[0].contains(&format!("SHIPWAY_{}", key.replace('.', "_").to_uppercase())), "{mistakes:?}");
+        assert!(Case { file: text, variables: &[("SHIPWAY_ENVIRONMENT", "prod")], ..Case::default() }.load().is_ok(), "{text}: a CI step");
+    }
+}
+
+#[test]
+fn what_the_worker_or_the_company_says_wins_over_the_repository() {
+    let text = "cluster: {server: 'https://evil.test'}\n";
+    let loaded = in_a_worker(text, &[("SHIPWAY_CLUSTER_SERVER", "https://ours.test")]).unwrap_or_else(|m| panic!("{m:?}"));
+    assert_eq!(loaded.settings.cluster.server.as_deref(), Some("https://ours.test"));
+    let loaded = in_a_worker("environments: {prod: {}, test: {cluster: {context: x}}}", &[("SHIPWAY_ENVIRONMENT", "prod")]);
+    assert!(loaded.is_ok(), "a section that does not apply");
+    let company = vec![(crate::settings::company_name("*"), r#"{"cluster": {"context": "ours"}}"#.to_string())];
+    let environment = vec![("_SHIPWAY_WORKER".to_string(), "1".to_string())];
+    let loaded = load(&Input { company, environment, ..Input::default() }).unwrap_or_else(|m| panic!("{}", m.0[0]));
+    assert_eq!(loaded.settings.cluster.context.as_deref(), Some("ours"));
 }

@@ -73,7 +73,7 @@ fn command(guarded: &Guarded) -> Result<Command> {
         return Err(Problem::new(Code::SettingMissing, "no command is named").hint("write it after --: shipway lock NAME -- CMD ARGUMENTS"));
     };
     let (program, args) = (PathBuf::from(program), args.to_vec());
-    Ok(Command { program, args, dir: guarded.dir.clone(), env: guarded.env.clone(), timeout: None, log: None })
+    Ok(Command { program, args, dir: guarded.dir.clone(), env: guarded.env.clone(), timeout: None, log: None, input: None })
 }
 
 async fn run(

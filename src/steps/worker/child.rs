@@ -15,6 +15,7 @@ use crate::{
     domain::{
         order::Order,
         problem::{Code, Problem, Result},
+        secret::Secret,
         units::format_duration,
     },
     process::{self, Command, OURSELVES},
@@ -24,6 +25,8 @@ use crate::{
 
 /// How often the disk is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// Variables that a build is started with; it reads all of them from its standard input.
+const OPEN: [&str; 7] = ["HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER", WORKER];
 /// Last lines that are kept of a build that leaves no report.
 const TAIL: usize = 40;
 
@@ -56,12 +59,23 @@ pub(super) fn environment(loaded: &Loaded, dir: &Path) -> Result<Vec<(String, St
     let settings = &loaded.settings;
     let mut env = loaded.host.worker_env();
     let mut set = |name: &str, value: String| {
-        env.retain(|(other, _)| other != name);
+        env.retain(|(other, _)| other.strip_suffix("_FILE").unwrap_or(other) != name.strip_suffix("_FILE").unwrap_or(name));
         env.push((name.to_string(), value));
     };
-    if let Some(file) = settings.ledger.url.as_ref().map(|url| url.expose()).filter(|url| !url.starts_with("postgres")) {
-        let path = file.strip_prefix("sqlite:").unwrap_or(file);
-        set("SHIPWAY_LEDGER_URL", format!("sqlite:{}", whole(Path::new(path.strip_prefix("//").unwrap_or(path)))?));
+    if let Some(url) = settings.ledger.url.as_ref().map(|url| url.expose()) {
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        set(
+            "SHIPWAY_LEDGER_URL",
+            match url.starts_with("postgres") {
+                true => url.to_string(),
+                false => format!("sqlite:{}", whole(Path::new(path.strip_prefix("//").unwrap_or(path)))?),
+            },
+        );
+    }
+    // the rules and the permissions in it bind
+    set("SHIPWAY_LEDGER_REQUIRED", "true".to_string());
+    if !settings.worker.refs.is_empty() {
+        set("SHIPWAY_WORKER_REFS", Value::from(settings.worker.refs.clone()).to_string());
     }
     if let Some(file) = &settings.rules.file {
         set("SHIPWAY_RULES_FILE", whole(file)?);
@@ -73,7 +87,8 @@ pub(super) fn environment(loaded: &Loaded, dir: &Path) -> Result<Vec<(String, St
 }
 
 impl Ordered {
-    /// Does the build; None when it was told to end for a reason that is not its own: then it has no result. `progress` hears of steps.
+    /// Does the build; None when it was told to end for a reason that is not its own, and did so: then it has no result. `progress` hears of
+    /// steps.
     pub async fn run(
         &self,
         order: &Order,
@@ -104,7 +119,7 @@ impl Ordered {
         let ended = process::run_until(command, &mut line, stop, self.grace).await?;
         let report = std::fs::read_to_string(room.report().join("report.json")).ok().and_then(|text| serde_json::from_str(&text).ok());
         Ok(match told {
-            Some(Told::NotOurs) => None,
+            Some(Told::NotOurs) => report.filter(|_| !ended.timed_out).and_then(|report| answer::came_first(&report)),
             Some(told) => Some(answer::ended(report.as_ref(), &self.limit(told))),
             None => Some(answer::result(report.as_ref(), ended.code, &tail)),
         })
@@ -128,7 +143,17 @@ impl Ordered {
         ] {
             env.extend(value.map(|value| (name.to_string(), value)));
         }
-        Command { program: PathBuf::from(OURSELVES), args: vec!["run".to_string()], dir: room.source(), env, timeout: None, log: None }
+        // what a program is started with can be read by all who run as its user, other builds among them
+        let open = env.iter().filter(|(name, _)| OPEN.contains(&name.as_str()) || name.starts_with("LC_")).cloned().collect();
+        Command {
+            program: PathBuf::from(OURSELVES),
+            args: vec!["run".to_string()],
+            dir: room.source(),
+            env: open,
+            timeout: None,
+            log: None,
+            input: Some(Secret::new(Value::from_iter(env.into_iter().map(|(name, value)| vec![name, value])).to_string())),
+        }
     }
 
     async fn outgrown(&self, room: &Room) {

@@ -1,6 +1,7 @@
 //! What a worker does with one message.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -8,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{sleep, timeout},
@@ -23,6 +26,7 @@ use super::{
 };
 use crate::{
     domain::{
+        digest::Digest,
         event::Events,
         order::{Bounds, Order},
         problem::{Code, Problem, Result},
@@ -35,8 +39,18 @@ use crate::{
 
 /// Pause before the ledger, or a build that another worker has, is asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Characters that tell this worker from an earlier one of the same name: a pod that was restarted has its name and its process' number again.
+const MARK: usize = 8;
 /// How long the last words of a build's progress may take.
 const LAST: Duration = Duration::from_secs(5);
+
+/// What becomes of a message.
+enum Outcome {
+    Done(Value),
+    Refused(Problem),
+    /// This worker ends before it is done, or it is on its way to another already.
+    Later,
+}
 
 /// What all builds of a worker share.
 pub(super) struct Desk {
@@ -47,6 +61,8 @@ pub(super) struct Desk {
     /// The builds that run are ended, too.
     pub stop: CancellationToken,
     ledger: Ledger,
+    /// No other worker's claims have it, nor those of one that had the same name before.
+    mark: String,
     /// How long a claim outlives its holder.
     ttl: Duration,
     ordered: Ordered,
@@ -68,13 +84,15 @@ impl Desk {
         rooms: Rooms,
         events: &Events,
         drain: &CancellationToken,
-    ) -> Desk {
-        Desk {
+    ) -> Result<Desk> {
+        Ok(Desk {
             name,
             orders: settings.worker.clone(),
             events: events.clone(),
             stop: CancellationToken::new(),
-            ledger,
+            // a call that takes longer would find the claim gone
+            ledger: ledger.within(settings.ledger.timeout.min(settings.lock.ttl / 3)),
+            mark: unique()?.chars().take(MARK).collect(),
             ttl: settings.lock.ttl,
             ordered,
             rooms,
@@ -82,7 +100,7 @@ impl Desk {
             answers: Mutex::default(),
             claims: AtomicU64::new(1),
             drain: drain.clone(),
-        }
+        })
     }
 
     pub fn answers_go_to(&self, intake: &Intake) {
@@ -91,21 +109,40 @@ impl Desk {
 
     /// Takes a message to its end: acknowledged when the ledger has the result and whoever asked has it, too; else given back.
     pub async fn handle(self: Arc<Self>, task: Task) {
-        let bounds = Bounds { repositories: self.orders.repositories.clone(), max_age: self.orders.max_age, now: Timestamp::now() };
-        let done = match Order::read(&task.body, &bounds) {
-            Err(problem) => self.refuse(&task, Order::id_of(&task.body), &problem).await,
-            Ok(order) => match self.result_of(&order, &task).await {
-                None => return task.give_back().await,
-                Some(result) => self.deliver(&task, &order, &result).await,
-            },
-        };
+        let done = AssertUnwindSafe(self.work_on(&task)).catch_unwind().await;
         match done {
-            Ok(()) => task.acknowledge().await,
-            Err(problem) => {
+            Ok(Ok(true)) => task.acknowledge().await,
+            Ok(Ok(false)) => task.give_back().await,
+            Ok(Err(problem)) => {
                 tracing::debug!(%problem, "the message will come again");
                 sleep(AGAIN).await;
                 task.give_back().await;
             }
+            Err(_) => {
+                self.events
+                    .warning("a bug of ours ended the work on a message; it goes back to the queue", "report it, with what was printed");
+                sleep(AGAIN).await;
+                task.give_back().await;
+            }
+        }
+    }
+
+    /// Whether the message is done with.
+    async fn work_on(self: &Arc<Self>, task: &Task) -> Result<bool> {
+        let bounds = Bounds { repositories: self.orders.repositories.clone(), max_age: self.orders.max_age, now: Timestamp::now() };
+        let order = match Order::read(&task.body, &bounds) {
+            Ok(order) => order,
+            Err(problem) => return self.refuse(task, Order::id_of(&task.body), &problem).await.map(|()| true),
+        };
+        if let Err(problem) = order.check_time(&bounds)
+            && !self.ledger.knows(&order.id).await?
+        {
+            return self.refuse(task, Some(order.id), &problem).await.map(|()| true);
+        }
+        match self.result_of(&order, task).await {
+            Outcome::Done(result) => self.deliver(task, &order, &result).await.map(|()| true),
+            Outcome::Refused(problem) => self.refuse(task, Some(order.id), &problem).await.map(|()| true),
+            Outcome::Later => Ok(false),
         }
     }
 
@@ -145,25 +182,36 @@ impl Desk {
 
     async fn reply(&self, reply: Option<&Reply>, body: &Value) -> Result<()> {
         match reply {
+            // an answer that asked for a build would go round for ever
+            Some(reply) if reply.is_to(&self.orders.queue) => Ok(()),
             Some(reply) => self.way_back()?.reply(reply, &body.to_string()).await,
             None => Ok(()),
         }
     }
 
-    /// The result that the ledger has in the end, by this worker or another; None when this one is to end before.
-    async fn result_of(self: &Arc<Self>, order: &Order, task: &Task) -> Option<Value> {
-        let holder = format!("{}-{}", self.name, self.claims.fetch_add(1, Ordering::Relaxed));
+    /// The result that the ledger has in the end, by this worker or another.
+    async fn result_of(self: &Arc<Self>, order: &Order, task: &Task) -> Outcome {
+        let holder = format!("{}-{}-{}", self.name, self.mark, self.claims.fetch_add(1, Ordering::Relaxed));
+        let content = Digest::from_sha256(&Sha256::digest(order.content(task.user.as_deref()).as_bytes()));
         let mut told = false;
+        let mut aside = None;
         loop {
             let place = tokio::select! {
                 biased;
-                () = self.drain.cancelled() => return None,
-                place = self.places.acquire() => place.ok()?,
+                () = self.drain.cancelled() => return Outcome::Later,
+                place = self.places.acquire() => place,
             };
-            let pause = match self.ledger.begin(&order.id, &holder, self.ttl).await {
-                Ok(Begun::AlreadyDone(result)) => return Some(result),
-                Ok(Begun::New { attempt }) => return self.build(order, task, &holder, attempt).await,
-                Ok(Begun::AlreadyRunning { left, .. }) => left.min(AGAIN),
+            let pause = match self.ledger.begin(&order.id, content.hex(), &holder, self.ttl).await {
+                Ok(Begun::AlreadyDone(result)) => return Outcome::Done(result),
+                Ok(Begun::Another) => return Outcome::Refused(taken(&order.id)),
+                Ok(Begun::New { attempt }) => {
+                    return self.build(order, task, &holder, attempt).await.map_or(Outcome::Later, Outcome::Done);
+                }
+                Ok(Begun::AlreadyRunning { left, .. }) => {
+                    // whoever has nothing else to do takes another message meanwhile
+                    aside.get_or_insert_with(|| task.step_aside());
+                    left.min(AGAIN)
+                }
                 Err(problem) => {
                     if !std::mem::replace(&mut told, true) {
                         let text = format!("the build {} waits for the ledger: {}", order.id, problem.message);
@@ -174,11 +222,11 @@ impl Desk {
             };
             drop(place);
             tokio::select! {
-                () = self.drain.cancelled() => return None,
+                () = self.drain.cancelled() => return Outcome::Later,
                 () = sleep(pause.max(Duration::from_millis(50))) => {}
             }
             if !task.is_ours() {
-                return None;
+                return Outcome::Later;
             }
         }
     }
@@ -252,12 +300,23 @@ impl Desk {
 
 /// Keeps a claim until this is dropped; a ledger that is away gives it to nobody else meanwhile.
 async fn keep(ledger: Ledger, key: String, holder: String, ttl: Duration, lost: CancellationToken) {
+    let mut pause = ttl / 3;
     loop {
-        sleep(ttl / 3).await;
-        if let Ok(false) = ledger.keep(&key, &holder, ttl).await {
-            return lost.cancel();
-        }
+        sleep(pause).await;
+        pause = match ledger.keep(&key, &holder, ttl).await {
+            Ok(true) => ttl / 3,
+            Ok(false) => return lost.cancel(),
+            // what is left of the claim is not waited away
+            Err(_) => ttl / 15,
+        };
     }
+}
+
+fn taken(id: &str) -> Problem {
+    Problem::new(
+        Code::OrderTaken,
+        format!("the id {id} is that of another build: it asks for something else, or somebody else asked for it"),
+    )
 }
 
 fn given_up(attempts: u32) -> Problem {

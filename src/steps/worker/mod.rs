@@ -56,6 +56,7 @@ pub async fn work(loaded: &Loaded, dir: &Path, events: &Events, cancel: &Cancell
             task = intake.next() => match task {
                 Some(task) => drop(builds.spawn(desk.clone().handle(task))),
                 None => {
+                    intake.close().await;
                     let again = reach_again(&place, &desk, worker.parallel);
                     tokio::select! {
                         biased;
@@ -126,5 +127,5 @@ async fn desk(loaded: &Loaded, dir: &Path, events: &Events, cancel: &Cancellatio
         grace: settings.rollback.timeout + LAST_WORDS,
     };
     let name = format!("{}-{}", loaded.host.hostname.as_deref().unwrap_or("worker"), std::process::id());
-    Ok(Desk::new(name, ledger, settings, ordered, Rooms::open(&parent)?, events, cancel))
+    Desk::new(name, ledger, settings, ordered, Rooms::open(&parent)?, events, cancel)
 }

@@ -93,18 +93,30 @@ async fn does_what_a_ledger_does(url: &str) {
 
 async fn a_build_is_done_once(url: &str) {
     let ledger = open(url).await.unwrap();
-    assert_eq!(ledger.begin("k", "a", TTL).await.unwrap(), Begun::New { attempt: 1 });
-    assert!(matches!(ledger.begin("k", "b", TTL).await.unwrap(), Begun::AlreadyRunning { holder, left } if holder == "a" && left <= TTL));
+    assert_eq!(ledger.begin("k", "content", "a", TTL).await.unwrap(), Begun::New { attempt: 1 });
+    assert!(
+        matches!(ledger.begin("k", "content", "b", TTL).await.unwrap(), Begun::AlreadyRunning { holder, left } if holder == "a" && left <= TTL)
+    );
     assert_eq!(ledger.finish("k", "b", &json!(1)).await.unwrap(), Finished::Lost);
     assert!(ledger.keep("k", "a", TTL).await.unwrap());
     ledger.give_up("k", "a").await.unwrap();
-    assert_eq!(ledger.begin("k", "b", TTL).await.unwrap(), Begun::New { attempt: 1 }, "what was given up does not count");
+    assert_eq!(ledger.begin("k", "content", "b", TTL).await.unwrap(), Begun::New { attempt: 1 }, "what was given up does not count");
     assert!(!ledger.keep("k", "a", TTL).await.unwrap(), "the claim has passed on");
     for _ in 0..2 {
         assert_eq!(ledger.finish("k", "b", &json!({"exit_code": 0})).await.unwrap(), Finished::Recorded);
     }
     assert_eq!(ledger.finish("k", "a", &json!(2)).await.unwrap(), Finished::Already(json!({"exit_code": 0})));
-    assert_eq!(ledger.begin("k", "c", TTL).await.unwrap(), Begun::AlreadyDone(json!({"exit_code": 0})));
+    assert_eq!(ledger.begin("k", "content", "c", TTL).await.unwrap(), Begun::AlreadyDone(json!({"exit_code": 0})));
+    assert_eq!(ledger.begin("k", "other", "c", TTL).await.unwrap(), Begun::Another, "nobody gets the result of something else");
+    assert!(ledger.knows("k").await.unwrap() && !ledger.knows("l").await.unwrap());
+    for _ in 0..2 {
+        assert_eq!(
+            ledger.begin("l", "content", "a", TTL).await.unwrap(),
+            Begun::New { attempt: 1 },
+            "asked again, since the answer was lost"
+        );
+    }
+    assert_eq!(ledger.begin("l", "other", "b", TTL).await.unwrap(), Begun::Another);
 }
 
 /// Each writer has a connection of its own, makes the tables if it is the first, and claims the one build.
@@ -116,7 +128,7 @@ async fn many_write_at_once(url: &str) {
             let id = format!("w{number}");
             let ledger = open(&url).await?;
             ledger.record(&change(&id, &format!("app-{}", number % 20), None)).await?;
-            let claimed = matches!(ledger.begin("one", &id, TTL).await?, Begun::New { .. });
+            let claimed = matches!(ledger.begin("one", "content", &id, TTL).await?, Begun::New { .. });
             ledger.record(&change(&id, &format!("app-{}", number % 20), Some("succeeded"))).await?;
             Ok::<bool, Problem>(claimed)
         })

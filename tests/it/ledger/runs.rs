@@ -70,12 +70,18 @@ fn what_a_ledger_missed_is_sent_by_the_next_run() {
     let mut postgres = Postgres::start();
     let ledger = postgres.url();
     postgres.kill();
-    let run = publish(&checkout, &namespace, 1, &ledger).run().expect_code(0);
-    run.expect_text(&["the ledger does not have the result yet", "shipway-report/ledger/"]);
+    let cache = tempfile::tempdir().unwrap();
+    let run = publish(&checkout, &namespace, 1, &ledger).env("XDG_CACHE_HOME", cache.path()).run().expect_code(0);
+    run.expect_text(&["the ledger does not have the result yet", "shipway/ledger/"]);
+    // what a repository brings along is no record
+    checkout.write("shipway-report/ledger/forged.json", "{}");
     postgres.restart();
-    publishing(&checkout, &namespace, 2).env("SHIPWAY_LEDGER_URL", &ledger).args(["restart"]).run().expect_code(0);
+    let restart = publishing(&checkout, &namespace, 2).envs([("SHIPWAY_LEDGER_URL", ledger.as_str())]).env("XDG_CACHE_HOME", cache.path());
+    let restart = restart.args(["restart"]).run().expect_code(0);
+    assert!(!restart.text().contains("is no record"), "{}", restart.text());
     let changes = history(&ledger, &[]);
     let told: Vec<_> = changes.iter().map(|change| (change["action"].as_str().unwrap(), change["result"].as_str().unwrap())).collect();
     assert_eq!(told, [("restart", "succeeded"), ("publish", "succeeded")]);
-    assert_eq!(std::fs::read_dir(checkout.path().join("shipway-report/ledger")).unwrap().count(), 0, "the outbox is empty");
+    let outbox = std::fs::read_dir(cache.path().join("shipway/ledger")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_dir(outbox).unwrap().count(), 0, "the outbox is empty");
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::steady_port;
 
 /// Erlang's machine starts slowly on a machine that does other things, too.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(240);
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 pub struct Broker {

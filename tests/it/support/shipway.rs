@@ -42,7 +42,8 @@ pub struct Finished {
 
 /// The binary in a folder, with PATH and HOME (for Maven's local repository) and nothing else in its environment.
 pub fn shipway(folder: impl AsRef<Path>) -> Shipway {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shipway"));
+    // a soak of an hour goes on with the binary that it began with, whatever is built meanwhile
+    let mut command = Command::new(std::env::var_os("SHIPWAY_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_shipway").into()));
     command.current_dir(folder).env_clear();
     for name in ["PATH", "HOME"] {
         if let Some(value) = std::env::var_os(name) {
@@ -73,6 +74,13 @@ impl Shipway {
 
     pub fn envs<'a>(self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         variables.into_iter().fold(self, |run, (name, value)| run.env(name, value))
+    }
+
+    /// As another user, where we are root.
+    pub fn user(mut self, user: u32) -> Self {
+        std::os::unix::process::CommandExt::uid(&mut self.command, user);
+        std::os::unix::process::CommandExt::gid(&mut self.command, user);
+        self
     }
 
     /// In a process group of its own: a stopped process can bring SIGHUP upon all of its group.
@@ -121,8 +129,21 @@ impl Running {
 
     /// SIGTERM, as a CI server cancels a job.
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// SIGSTOP: it is there, and does nothing.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
     }
 
     /// SIGKILL, as a CI server ends a job that did not listen.

@@ -11,11 +11,11 @@ fn waiting(dir: &Path) -> String {
     format!("[sh, -c, 'touch {0}/begun-$$; while ! test -e {0}/go; do sleep 0.05; done']", dir.display())
 }
 
-fn begun(dir: &Path) -> usize {
+pub fn begun(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("begun-")).count()
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition() {
         assert!(Instant::now() < deadline, "not {what} within {SOON:?}");
@@ -23,7 +23,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-async fn waiting_site() -> Site {
+pub async fn waiting_site() -> Site {
     let dir = tempfile::tempdir().unwrap();
     let ledger = format!("sqlite:{}", dir.path().join("ledger.db").display());
     let build = waiting(dir.path());
@@ -150,7 +150,9 @@ async fn a_ledger_that_is_away_holds_a_message_until_it_is_back() {
 /// So many messages for two workers; they and the broker are killed `kills` times.
 async fn each_is_done_exactly_once(builds: usize, kills: usize, limit: Duration) {
     let postgres = Postgres::start();
-    let mut site = Site::with("['true']", tempfile::tempdir().unwrap(), postgres.url()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs");
+    let mut site = Site::with(&format!("[sh, -c, 'echo run >> {}']", runs.display()), dir, postgres.url()).await;
     for number in 0..builds {
         site.ask(&format!("b{number}"), json!({})).await;
     }
@@ -179,7 +181,12 @@ async fn each_is_done_exactly_once(builds: usize, kills: usize, limit: Duration)
     workers.into_iter().for_each(|worker| drop(worker.wait().expect_code(0)));
     let done = postgres.ask("SELECT count(*), count(ended), count(DISTINCT key) FROM builds");
     assert_eq!(done, format!("{builds}|{builds}|{builds}"));
-    println!("{builds} builds, {kills} kills: {} attempts", postgres.ask("SELECT sum(attempt) FROM builds"));
+    let (attempts, again) =
+        (postgres.ask("SELECT sum(attempt) FROM builds"), postgres.ask("SELECT count(*) FROM builds WHERE attempt > 1"));
+    let runs = std::fs::read_to_string(runs).unwrap().lines().count();
+    println!("{builds} builds, {kills} kills: {attempts} attempts, {again} builds begun anew, {runs} real runs of the build's command");
+    // whoever is killed takes along what it had begun: each kill of a worker, at most all of its two places
+    assert!((builds..=builds + 2 * kills).contains(&runs), "{runs} runs");
     assert!(site.dead().await.is_empty());
 }
 

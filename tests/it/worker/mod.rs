@@ -1,6 +1,8 @@
 //! `worker`: a real RabbitMQ and both ledgers; messages of all sorts, and workers and brokers that are killed.
 
 mod faults;
+mod hostile;
+mod messages;
 mod permissions;
 
 use std::{
@@ -150,7 +152,7 @@ async fn a_build_is_done_answered_and_recorded_once() {
     let worker = site.start();
     site.ask("one", json!({"app": "orders", "environment": "prod", "jvm": ["-Xss1m"]})).await;
     // whoever asks twice gets the answer twice, and one build
-    site.ask("one", json!({"app": "orders", "environment": "prod"})).await;
+    site.ask("one", json!({"app": "orders", "environment": "prod", "jvm": ["-Xss1m"]})).await;
     site.done(2, SOON).await;
     let answers = site.answers.clone();
     let states: Vec<&str> = answers.iter().filter_map(|answer| answer["state"].as_str()).collect();
