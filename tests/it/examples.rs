@@ -2,6 +2,7 @@
 
 mod sidecar;
 mod special;
+mod worker;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
