@@ -111,7 +111,7 @@ fn command(watched: &Watched) -> Result<Command> {
             .hint("write it after --: shipway config watch --to FOLDER -- CMD ARGUMENTS"));
     };
     let (program, args) = (PathBuf::from(program), args.to_vec());
-    Ok(Command { program, args, dir: watched.dir.clone(), env: watched.env.clone(), timeout: None, log: None })
+    Ok(Command { program, args, dir: watched.dir.clone(), env: watched.env.clone(), timeout: None, log: None, input: None })
 }
 
 /// Fetches the current files at each change, and tells of them; ends with a problem that will not go away by itself.
