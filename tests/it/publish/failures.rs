@@ -59,7 +59,7 @@ async fn an_image_name_that_cannot_be_one() {
 async fn an_image_that_may_not_be_pulled() {
     let ground = Ground::new("image denied");
     let closed = lab().registry_auth().address;
-    let broken = broken(&ground, "image pull denied (2nd sight)", pull_fails(), |workload| workload.image.registry = closed).await;
+    let broken = broken(&ground, "image pull denied (budget 2 pulls)", pull_fails(), |workload| workload.image.registry = closed).await;
     broken.code("image-pull-denied").hints("registry.pull_username").shows(EvidenceKind::Event, "Failed");
 }
 

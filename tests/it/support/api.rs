@@ -136,6 +136,8 @@ impl Api {
                 let listener = TcpListener::from_std(listener).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
+                    // what is measured through here must not wait for acknowledgements that come late
+                    stream.set_nodelay(true).unwrap();
                     let shared = serving.clone();
                     tokio::spawn(async move {
                         let _ = shared.connection(stream).await;

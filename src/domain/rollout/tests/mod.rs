@@ -397,4 +397,10 @@ fn pods_in_trouble_have_their_events_read() {
     assert_eq!(pods(&unprepared, &[0]).troubled(secs(2)).len(), 2, "its volumes are not there");
     assert_eq!(pods(&waiting("CrashLoopBackOff", "", 1, ""), &[0]).troubled(secs(1)).len(), 2);
     assert!(pods(READY, &[0]).troubled(secs(60)).is_empty());
+    let mut starts = pods(STARTING, &[0]);
+    assert_eq!((starts.troubled(secs(19)).len(), starts.troubled(secs(20)).len()), (0, 2), "a JVM takes its time");
+    starts.see_pod(pod("a", "n", SPEC, UNREADY), secs(15));
+    assert_eq!((starts.troubled(secs(16)), starts.troubled(secs(17))), (vec![], vec!["a".to_string()]), "it is up, and not ready at once");
+    starts.see_pod(pod("a", "n", SPEC, READY), secs(21));
+    assert_eq!(starts.troubled(secs(21)), ["b"], "whose place is free for another");
 }
