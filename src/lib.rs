@@ -11,6 +11,7 @@ pub mod domain;
 pub mod forge;
 pub mod git;
 pub mod image;
+pub mod issuer;
 pub mod ledger;
 pub mod maven;
 pub mod net;

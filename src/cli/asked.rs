@@ -34,9 +34,9 @@ pub(super) struct History {
 
 #[derive(Args)]
 pub(super) struct Can {
-    /// Who.
+    /// Who; @me is whoever runs this, as well as that can be proved.
     pub(super) user: String,
-    /// publish, rollback, scale, restart or remove.
+    /// publish, rollback, scale, restart, remove, rebase, unstick, config, app or rules.
     pub(super) action: String,
     /// Which application; --environment says where.
     // another name than that of the flag --app
@@ -45,6 +45,12 @@ pub(super) struct Can {
     /// Its product line [default: the one that the ledger has].
     #[arg(long, value_name = "NAME")]
     pub(super) line: Option<String>,
+    /// As from a job with an identity token of this project.
+    #[arg(long, value_name = "PATH")]
+    pub(super) project: Option<String>,
+    /// As from a job with an identity token of a protected ref.
+    #[arg(long)]
+    pub(super) protected: bool,
 }
 
 #[derive(Subcommand)]

@@ -2,7 +2,7 @@
 
 use super::{asked::Can, print, session::Session};
 use crate::{
-    domain::{permission::Answer, policy::Target, problem::Result},
+    domain::{identity::Asker, permission::Answer, policy::Target, problem::Result},
     report,
     settings::Input,
     steps::{self, Question},
@@ -10,6 +10,8 @@ use crate::{
 
 /// 0: permitted; 30: not.
 const DENIED: u8 = 30;
+/// Whoever asks.
+const ME: &str = "@me";
 
 pub(super) async fn run(input: Input, asked: Can) -> Result<u8> {
     let dir = input.dir.clone();
@@ -18,7 +20,11 @@ pub(super) async fn run(input: Input, asked: Can) -> Result<u8> {
     let input = Input { args: input.args.into_iter().filter(|(key, _)| key != "environment").collect(), ..input };
     let session = Session::start(input, "can")?;
     let target = Target { app: asked.application, line: asked.line.unwrap_or_default(), environment };
-    let answers = steps::can(&session.loaded, &dir, Question { user: asked.user, action: asked.action, target }).await?;
-    print::text(&session.redactor.redact(&report::can(&answers)));
+    let asker = Asker { project: asked.project, protected: asked.protected, ..Asker::claimed(Some(&asked.user)) };
+    let asker = (asked.user != ME).then_some(asker);
+    let (myself, question) = (asker.is_none(), Question { asker, action: asked.action, target });
+    let (asker, answers) = steps::can(&session.loaded, &dir, question, &session.events).await?;
+    let who = if myself { report::asks(&asker) } else { String::new() };
+    print::text(&session.redactor.redact(&format!("{who}{}", report::can(&answers))));
     Ok(if answers.iter().any(|answer| matches!(answer, Answer::No(_))) { DENIED } else { 0 })
 }

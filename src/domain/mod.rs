@@ -14,6 +14,7 @@ pub mod dockerfile;
 pub mod event;
 pub mod fetch;
 pub mod finding;
+pub mod identity;
 pub mod image_source;
 pub mod java;
 pub mod manifests;

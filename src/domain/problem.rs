@@ -196,6 +196,11 @@ codes! {
     LedgerDenied "ledger-denied" Auth "the ledger may not be used" "check user, password and rights of ledger.url";
     LedgerNewer "ledger-newer" Usage "a later version of Shipway has changed the ledger's tables" "use that version of Shipway";
     LedgerFailed "ledger-failed" Transient "the ledger answered with an error" "see the database's own message; retry the job";
+    IdentityMissing "identity-missing" Auth "a build message has no identity token, and the worker wants one" "send the job's token in the header x-shipway-identity-token (docs/how-to/identity.md)";
+    IdentityInvalid "identity-invalid" Auth "an identity token proves nothing: another signs it, it is for others, or it was changed" "let the CI make a new one for identity.audience, and look whether identity.issuer names that CI";
+    IdentityExpired "identity-expired" Auth "an identity token is too old" "ask again from a job that runs: its token lives as long as its time limit";
+    IdentityMismatch "identity-mismatch" Auth "an identity token is of another project or ref than the message asks for" "ask from a job of that very project and ref";
+    IssuerUnreachable "issuer-unreachable" Transient "the keys of identity.issuer are not known, so that no token can be verified" "check identity.issuer and the network; until then a worker begins nothing new";
     RuleDenied "rule-denied" Auth "a rule of the company does not permit this" "change what the message names, or ask who keeps the rules";
     RulesInvalid "rules-invalid" Auth "the company's rules cannot be read" "correct them: until then nothing is permitted";
     DiskFull "disk-full" Transient "there is no space left on the disk" "make room on the runner, and retry the job";

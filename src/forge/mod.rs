@@ -180,6 +180,13 @@ pub struct Note {
     pub is_settled: bool,
 }
 
+/// GitHub has a login, GitLab a username, Gitea both.
+#[derive(serde::Deserialize)]
+struct User {
+    login: Option<String>,
+    username: Option<String>,
+}
+
 /// A deployment that was begun.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Begun {
@@ -276,6 +283,17 @@ impl Forge {
             Api::Repos(repos) => repos.is_fork(number).await,
         };
         fork.map_err(|refused| self.problem(Right::Read, refused))
+    }
+
+    /// Whose token it is.
+    pub async fn user(&self) -> Result<String> {
+        let calls = match &self.api {
+            Api::Gitlab(gitlab) => &gitlab.calls,
+            Api::Repos(repos) => &repos.calls,
+        };
+        let user = calls.get::<User>(&["user"], &[]).await;
+        let user = user.map_err(|refused| self.problem(Right::User, refused))?.body;
+        user.login.or(user.username).ok_or_else(|| Problem::new(Code::ForgeFailed, "the code host does not say whose token it is"))
     }
 
     /// The open merge request that this commit is the head of, where the CI names none.

@@ -10,6 +10,7 @@ pub(super) enum Right {
     Comment,
     Status,
     Deployment,
+    User,
 }
 
 impl Right {
@@ -19,12 +20,16 @@ impl Right {
             Right::Comment => "write the merge request's comment",
             Right::Status => "set the commit's status",
             Right::Deployment => "record the deployment",
+            Right::User => "say whose it is",
         }
     }
 
     /// The least that the token has to have for it, in the host's own words.
     fn scope(self, kind: Kind) -> &'static str {
         match (kind, self) {
+            (Kind::Gitlab, Right::User) => "the scope read_user",
+            (Kind::Github, Right::User) => "any permission of a user's own token",
+            (Kind::Gitea, Right::User) => "the scope read:user",
             (Kind::Gitlab, Right::Read) => "the scope read_api",
             (Kind::Gitlab, _) => "the role Developer and the scope api",
             (Kind::Github, Right::Read) => "the permission Pull requests: read (classic: repo)",

@@ -25,7 +25,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{PATIENCE, PERSISTENT, Place, asked, confirming, connection, unreachable_because};
-use crate::domain::problem::{Problem, Result};
+use crate::domain::{
+    problem::{Problem, Result},
+    secret::Secret,
+};
 
 /// Header of a dead letter that says why, by the problem's slug; the other one says it in a sentence.
 const SLUG: &str = "x-shipway-code";
@@ -38,6 +41,8 @@ const KEPT: usize = 64 << 10;
 const MOST_ASIDE: usize = 32;
 /// Stands behind the name of the queue, for its dead letters.
 const DEAD: &str = ".dead";
+/// Header of the identity token: in the body a dead letter would keep it.
+const TOKEN: &str = "x-shipway-identity-token";
 /// Longest reason, characters: headers are no place for more.
 const LONGEST: usize = 1000;
 
@@ -61,6 +66,10 @@ pub struct Task {
     pub reply: Option<Reply>,
     /// Whose it is: the broker takes no message that names another user than the one that sends it.
     pub user: Option<String>,
+    /// A token of the asker's CI.
+    pub token: Option<Secret>,
+    /// Somebody has had it before.
+    pub again: bool,
     acker: Acker,
     broken: CancellationToken,
     source: Arc<Source>,
@@ -139,11 +148,15 @@ impl Intake {
     fn task(&self, channel: Channel, delivery: Delivery) -> Task {
         let correlation = delivery.properties.correlation_id().as_ref().map(ToString::to_string);
         let user = delivery.properties.user_id().as_ref().map(ToString::to_string);
+        let headers = delivery.properties.headers().as_ref();
+        let token = headers.and_then(|headers| headers.inner().get(TOKEN)?.as_long_string().map(|text| Secret::new(text.to_string())));
         let reply = delivery.properties.reply_to().as_ref().map(ToString::to_string).filter(|queue| !queue.is_empty());
         Task {
             body: delivery.data,
             reply: reply.map(|queue| Reply { queue, correlation }),
             user,
+            token,
+            again: delivery.redelivered,
             acker: delivery.acker,
             broken: self.broken.clone(),
             source: self.source.clone(),

@@ -36,8 +36,8 @@ pub use recorder::{Draft, Recorder};
 pub use reference::{exit_codes as exit_codes_reference, explain, problems as problems_reference, slugs};
 pub use schema::{reference as report_reference, schema as report_schema};
 pub use view::{
-    FileRow, LogRow, ObjectDiff, PlanView, StuckRow, apps, apps_csv, can, changes, changes_csv, check, diffs, doctor, history, imported,
-    init, log_row, plan, pushed, rules_count, status, stuck,
+    FileRow, LogRow, ObjectDiff, PlanView, StuckRow, apps, apps_csv, asks, can, changes, changes_csv, check, diffs, doctor, history,
+    imported, init, log_row, plan, pushed, rules_count, status, stuck,
 };
 
 use crate::domain::event::Events;

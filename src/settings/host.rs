@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::domain::{redact::names_a_secret, secret::Secret};
+use crate::domain::{identity::Asker, redact::names_a_secret, secret::Secret};
 
 /// The machine and the user, as the environment names them.
 #[derive(Clone, Default)]
@@ -43,8 +43,8 @@ pub struct Host {
     pub keeper: bool,
     /// Who started the job: the CI's user, else the machine's.
     pub actor: Option<String>,
-    /// Who asked for the build that a worker started this process for; the broker has proved it.
-    pub asker: Option<String>,
+    /// Who asked for the build that a worker started this process for; the worker has had it proved.
+    pub asker: Option<Asker>,
     /// The worker that started this process for a build.
     pub worker: Option<u32>,
     /// `SHIPWAY_OUT_IMAGE` of an earlier job.
@@ -77,7 +77,7 @@ pub const KEEPER: &str = "_SHIPWAY_KEEPER";
 /// Names the worker, by its process, that started this one for a build.
 pub const WORKER: &str = "_SHIPWAY_WORKER";
 
-/// Names who asked for that build, where the broker has proved it.
+/// Names who asked for that build, as JSON.
 pub const ASKER: &str = "_SHIPWAY_ASKER";
 
 /// Where CI servers name the user whose job it is.
@@ -150,6 +150,7 @@ const NOT_OF_A_BUILD: &[&str] = &[
     "SHIPWAY_APP",
     "SHIPWAY_COMMAND",
     "SHIPWAY_ENVIRONMENT",
+    "SHIPWAY_IDENTITY_",
     "SHIPWAY_LOG_",
     "SHIPWAY_OUT_",
     "SHIPWAY_REPORT_DIR",
@@ -240,7 +241,7 @@ impl Host {
             user: look.text("USER").or_else(|| look.text("LOGNAME")).or_else(|| look.text("GITLAB_USER_LOGIN")),
             keeper: look.text(KEEPER).is_some(),
             actor: ACTORS.iter().find_map(|name| look.text(name)),
-            asker: look.text(ASKER),
+            asker: look.text(ASKER).and_then(|asker| serde_json::from_str(&asker).ok()),
             worker: look.text(WORKER).and_then(|id| id.parse().ok()),
             earlier_image: look.text("SHIPWAY_OUT_IMAGE"),
             environment: environment.to_vec(),

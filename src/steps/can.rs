@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use serde_json::json;
-
 use super::{
+    identity::{self, Given},
     ledger::{RULES, ledger},
-    rules,
+    rules::{self, Decision},
     unique::unique,
 };
 use crate::{
     domain::{
+        event::Events,
+        identity::Asker,
         permission::{ACTIONS, Answer},
         policy::Target,
         problem::{Code, Problem, Result},
@@ -22,7 +23,8 @@ use crate::{
 /// Who wants to do what.
 #[derive(Debug, Clone)]
 pub struct Question {
-    pub user: String,
+    /// None: whoever runs this.
+    pub asker: Option<Asker>,
     pub action: String,
     pub target: Target,
 }
@@ -31,7 +33,7 @@ pub struct Question {
 ///
 /// # Errors
 /// Those of the rules and of the ledger: what is not known permits nothing.
-pub async fn can(loaded: &Loaded, dir: &Path, mut question: Question) -> Result<Vec<Answer>> {
+pub async fn can(loaded: &Loaded, dir: &Path, mut question: Question, events: &Events) -> Result<(Asker, Vec<Answer>)> {
     if !ACTIONS.contains(&question.action.as_str()) {
         return Err(Problem::new(Code::SettingInvalid, format!("{:?} is nothing that can be permitted", question.action))
             .hint(format!("ask for one of {}", ACTIONS.join(", "))));
@@ -51,18 +53,22 @@ pub async fn can(loaded: &Loaded, dir: &Path, mut question: Question) -> Result<
     }
     let file = loaded.settings.rules.file.as_ref().map(|file| dir.join(file));
     let rules = rules::of_all_places(file.as_deref(), of_ledger.as_deref())?;
-    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(&question.user, &question.action, &question.target)).collect();
+    let asker = match question.asker {
+        Some(asker) => asker,
+        None => identity::asker(&Given::loaded(loaded, dir), events).await,
+    };
+    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(&asker, &question.action, &question.target)).collect();
     if let Some(ledger) = &ledger {
-        let allowed = !answers.iter().any(|answer| matches!(answer, Answer::No(_)));
+        let detail = Decision::of(&asker, &question.action, &question.target, &rules).detail;
         let event = Event {
             id: unique()?,
             kind: "can".to_string(),
             app: question.target.app,
             environment: question.target.environment,
             author: loaded.host.user.clone().unwrap_or_default(),
-            detail: json!({"user": question.user, "action": question.action, "allowed": allowed}),
+            detail,
         };
         ledger.event(&event).await?;
     }
-    Ok(answers)
+    Ok((asker, answers))
 }

@@ -241,7 +241,8 @@ fn nothing_changed(problem: Problem) -> Problem {
 /// Who asked for it, as far as it is known: the broker has proved the one of a message.
 fn author(plan: &Plan) -> Option<String> {
     let of_commit = || plan.facts.commit.as_ref().map(|commit| commit.author.clone());
-    plan.host.asker.clone().or_else(|| plan.ci.commit.author.clone()).or_else(of_commit).or_else(|| plan.host.user.clone())
+    let asker = plan.host.asker.as_ref().and_then(|asker| asker.named()).map(str::to_string);
+    asker.or_else(|| plan.ci.commit.author.clone()).or_else(of_commit).or_else(|| plan.host.user.clone())
 }
 
 fn record(plan: &Plan, action: &str) -> Result<Record> {

@@ -12,6 +12,7 @@ mod doctor;
 mod engine;
 mod errand;
 mod hold;
+mod identity;
 mod image;
 mod init;
 mod ledger;

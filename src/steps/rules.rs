@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{image::Published, ledger::rules_of_ledger, run::Run};
+use super::{
+    identity::{self, Given},
+    image::Published,
+    ledger::rules_of_ledger,
+    run::Run,
+};
 use crate::{
     cluster,
     domain::{
+        event::Events,
+        identity::Asker,
         permission::Answer,
         policy::{Proposal, Rules, Target, denied},
         problem::{Code, Problem, Result},
@@ -45,8 +52,8 @@ pub(super) async fn scale(run: &Run, replicas: Option<i32>) -> Result<()> {
     judge(run, Proposal { replicas: replicas.map(i64::from), ..Proposal::default() }).await
 }
 
-/// Whether the one who asks may do this. In a worker's build, whose asker the broker has proved, a no binds. Where a job holds the cluster's
-/// credentials itself and says who it is, it is advice: a warning, and a record. Asked once in a run.
+/// Whether the one who asks may do this. In a worker's build, whose asker the worker has had proved, a no binds. Where a job holds the
+/// cluster's credentials itself it is advice: a warning, and a record. Asked once in a run.
 pub(super) async fn permit(run: &Run, action: &str) -> Result<()> {
     run.permitted.get_or_try_init(|| decide(run, action)).await.copied()
 }
@@ -54,25 +61,46 @@ pub(super) async fn permit(run: &Run, action: &str) -> Result<()> {
 async fn decide(run: &Run, action: &str) -> Result<()> {
     let plan = &run.plan;
     let rules = run.rules.get_or_try_init(|| all(run)).await?;
-    let proved = plan.host.worker.is_some();
-    let user = if proved { plan.host.asker.as_deref() } else { plan.host.actor.as_deref() }.unwrap_or_default();
-    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(user, action, &target(plan))).collect();
-    if answers.iter().all(|answer| *answer == Answer::Silent) {
+    if rules.iter().all(|rules| rules.permissions.is_empty()) {
         return Ok(());
     }
-    let refusal = answers.into_iter().find_map(|answer| match answer {
-        Answer::No(why) => Some(why),
-        Answer::Silent | Answer::Yes(_) => None,
-    });
-    let detail = json!({"user": user, "proved": proved, "action": action, "allowed": refusal.is_none(), "why": refusal});
-    run.keeper.event(plan, "permission", detail).await;
-    match refusal {
-        Some(why) if proved => Err(Problem::new(Code::RuleDenied, why)),
-        Some(why) => {
-            run.events.warning(why, "this job holds the cluster's credentials itself, so it goes on; shipway can says who may");
-            Ok(())
+    let asker = identity::asker(&Given::of(plan), &run.events).await;
+    let decision = Decision::of(&asker, action, &target(plan), rules);
+    run.events.note(format!("{} asks to {action}, {}", asker.name(), asker.proof.words()));
+    run.keeper.event(plan, "permission", decision.detail.clone()).await;
+    decision.hold(plan.host.worker.is_some(), &run.events)
+}
+
+/// What all places together say.
+pub(super) struct Decision {
+    refusal: Option<String>,
+    /// For the ledger.
+    pub detail: Value,
+}
+
+impl Decision {
+    pub(super) fn of(asker: &Asker, action: &str, target: &Target, rules: &[Rules]) -> Decision {
+        let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(asker, action, target)).collect();
+        let permitted = answers.iter().filter_map(|answer| if let Answer::Yes { by, .. } = answer { Some(by) } else { None });
+        let refusal = answers.iter().find_map(|answer| if let Answer::No(why) = answer { Some(why.clone()) } else { None });
+        let detail = json!({
+            "user": asker.user, "proved": asker.proof.is_proved(), "proof": asker.proof, "project": asker.project,
+            "ref": asker.reference, "protected": asker.protected, "action": action, "app": target.app, "environment": target.environment,
+            "allowed": refusal.is_none(), "permitted_by": permitted.collect::<Vec<_>>(), "why": refusal,
+        });
+        Decision { refusal, detail }
+    }
+
+    /// A no binds where only a worker holds the credentials; elsewhere it is said.
+    pub(super) fn hold(self, binds: bool, events: &Events) -> Result<()> {
+        match self.refusal {
+            Some(why) if binds => Err(Problem::new(Code::RuleDenied, why)),
+            Some(why) => {
+                events.warning(why, "this job holds the credentials itself, so it goes on; shipway can says who may");
+                Ok(())
+            }
+            None => Ok(()),
         }
-        None => Ok(()),
     }
 }
 

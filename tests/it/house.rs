@@ -9,7 +9,7 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["settings", "net", "process"],
-    &["git", "maven", "image", "registry", "cluster", "center", "forge", "notify", "queue", "ledger"],
+    &["git", "maven", "image", "registry", "cluster", "center", "forge", "issuer", "notify", "queue", "ledger"],
     &["plan", "report"],
     &["steps"],
     &["cli", "main"],

@@ -11,6 +11,7 @@ mod git;
 mod hold;
 mod house;
 mod image;
+mod issuer;
 mod lab;
 mod ledger;
 mod maven;

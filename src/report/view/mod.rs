@@ -15,7 +15,7 @@ mod stuck;
 pub(in crate::report) mod table;
 
 pub use self::{
-    can::can,
+    can::{asks, can},
     changes::{apps, apps_csv, changes, changes_csv, imported, rules_count},
     check::check,
     diff::{ObjectDiff, diffs},

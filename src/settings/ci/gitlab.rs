@@ -48,6 +48,7 @@ pub struct Variables {
     ci_server_host: Option<String>,
     ci_server_port: Option<String>,
     ci_server_tls_ca_file: Option<String>,
+    ci_server_url: Option<String>,
 }
 
 impl Variables {
@@ -94,6 +95,7 @@ impl Variables {
             deploy_token: credentials(self.ci_deploy_user, self.ci_deploy_password),
             job_token: self.ci_job_token.map(Secret::new),
             api_url: self.ci_api_v4_url,
+            issuer: self.ci_server_url,
             forge: Some("gitlab".to_string()),
             environment_by_ci: self.ci_environment_name.is_some(),
             environment_url: self.ci_environment_url,

@@ -82,6 +82,8 @@ pub struct Ci {
     pub job_token: Option<Secret>,
     /// Base address of the forge, or of its API.
     pub api_url: Option<String>,
+    /// Who signs the identity tokens of its jobs (GitLab).
+    pub issuer: Option<String>,
     /// What the forge is, in the CI's word: `gitlab`, `github`, `gitea`, `forgejo`, `bitbucket`.
     pub forge: Option<String>,
     /// Where the environment that the job names answers.

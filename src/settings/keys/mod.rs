@@ -84,6 +84,8 @@ pub struct Settings {
     pub ledger: Ledger,
     /// The company's rules.
     pub rules: RuleSettings,
+    /// Who asks, proved by a token that the CI gives to its job.
+    pub identity: IdentitySettings,
     /// For the command worker: builds that are asked for by message.
     pub worker: WorkerSettings,
     /// Where reports go.

@@ -214,6 +214,28 @@ pub struct RuleSettings {
     pub file: Option<PathBuf>,
 }
 
+/// Who asks, proved by a token that the CI gives to its job.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySettings {
+    /// Who signs the tokens, as they name it; a worker that has it set builds for messages with such a token only.
+    #[schemars(extend("x-outside" = true, "x-default" = "CI_SERVER_URL of a GitLab job; a worker has none"))]
+    pub issuer: Option<super::super::kinds::Url>,
+    /// What tokens have to be made for.
+    #[schemars(extend("default" = "shipway", "x-outside" = true))]
+    pub audience: String,
+    /// What stands before a project's path in the addresses of the issuer's repositories.
+    #[serde(default)]
+    #[schemars(extend("x-outside" = true, "x-default" = "https://HOST/, git@HOST: and ssh://git@HOST/ of the issuer"))]
+    pub repositories: Vec<String>,
+    /// PEM file of the certificate authority of the issuer.
+    #[schemars(extend("x-kind" = "file", "x-outside" = true))]
+    pub ca: Option<PathBuf>,
+    /// The token of this job (GitLab's id_tokens).
+    #[schemars(extend("x-secret" = true, "x-kind" = "token"))]
+    pub token: Option<Secret>,
+}
+
 /// Where reports go.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

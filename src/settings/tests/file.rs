@@ -73,7 +73,7 @@ fn mistakes_have_line_column_and_fix() {
         ("replicas: 2\n", "shipway.yaml:1:1: replicas is not a setting (did you mean kubernetes.replicas?)"),
         (
             "xyzzy: 2\n",
-            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rebase, rollback, scale, remove, unstick, logs, lock, forge, notify, center, queue, ledger, rules, worker, report, log, help)",
+            "shipway.yaml:1:1: xyzzy is not a setting (the file has: command, app, line, kind, environment, publish, comment, status, source, build, maven, registry, image, cluster, kubernetes, rebase, rollback, scale, remove, unstick, logs, lock, forge, notify, center, queue, ledger, rules, identity, worker, report, log, help)",
         ),
         (
             "image:\n  port: 70000\n",

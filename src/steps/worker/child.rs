@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::rooms::{Room, size};
 use crate::{
     domain::{
+        identity::Asker,
         order::Order,
         problem::{Code, Problem, Result},
         secret::Secret,
@@ -92,7 +93,7 @@ impl Ordered {
     pub async fn run(
         &self,
         order: &Order,
-        asker: Option<&str>,
+        asker: &Asker,
         room: &Room,
         progress: impl Fn(Value) + Send + Sync,
         not_ours: impl Future<Output = ()> + Send,
@@ -125,7 +126,7 @@ impl Ordered {
         })
     }
 
-    fn command(&self, order: &Order, asker: Option<&str>, room: &Room) -> Command {
+    fn command(&self, order: &Order, asker: &Asker, room: &Room) -> Command {
         let mut env = self.env.clone();
         let text = |path: PathBuf| path.display().to_string();
         env.extend([
@@ -135,7 +136,7 @@ impl Ordered {
         ]);
         let jvm = (!order.jvm.is_empty()).then(|| Value::from(order.jvm.clone()).to_string());
         for (name, value) in [
-            (ASKER, asker.map(str::to_string)),
+            (ASKER, serde_json::to_string(asker).ok()),
             ("SHIPWAY_SOURCE_REF", order.reference.clone()),
             ("SHIPWAY_APP", order.app.clone()),
             ("SHIPWAY_ENVIRONMENT", order.environment.clone()),

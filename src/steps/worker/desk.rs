@@ -4,7 +4,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,9 +28,11 @@ use crate::{
     domain::{
         digest::Digest,
         event::Events,
+        identity::{Asker, Proof},
         order::{Bounds, Order},
-        problem::{Code, Problem, Result},
+        problem::{Class, Code, Problem, Result},
     },
+    issuer::Issuer,
     ledger::{Begun, Event, Finished, Ledger},
     queue::{Answers, Intake, Reply, Task},
     report::answer,
@@ -66,13 +68,23 @@ pub(super) struct Desk {
     /// How long a claim outlives its holder.
     ttl: Duration,
     ordered: Ordered,
+    identity: Option<Identity>,
     rooms: Rooms,
     places: Semaphore,
     /// The way back, by the connection that there is now.
     answers: Mutex<Option<Answers>>,
     claims: AtomicU64,
+    /// It is said already that who asks cannot be proved.
+    told: AtomicBool,
     /// Nothing new is begun.
     drain: CancellationToken,
+}
+
+/// Who proves who asks.
+pub(super) struct Identity {
+    pub issuer: Issuer,
+    /// What stands before a project's path in the addresses of its repositories.
+    pub repositories: Vec<String>,
 }
 
 impl Desk {
@@ -95,12 +107,19 @@ impl Desk {
             mark: unique()?.chars().take(MARK).collect(),
             ttl: settings.lock.ttl,
             ordered,
+            identity: None,
             rooms,
             places: Semaphore::new(settings.worker.parallel.into()),
             answers: Mutex::default(),
             claims: AtomicU64::new(1),
+            told: AtomicBool::new(false),
             drain: drain.clone(),
         })
+    }
+
+    /// Builds for messages with a token only that proves who asks.
+    pub fn proving(self, identity: Option<Identity>) -> Desk {
+        Desk { identity, ..self }
     }
 
     pub fn answers_go_to(&self, intake: &Intake) {
@@ -139,16 +158,46 @@ impl Desk {
         {
             return self.refuse(task, Some(order.id), &problem).await.map(|()| true);
         }
-        match self.result_of(&order, task).await {
+        let id = order.id.clone();
+        let (order, asker) = match self.identify(order, task).await {
+            Ok(identified) => identified,
+            Err(problem) if problem.class() == Class::Transient => {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    self.events.warning(format!("builds wait: {}", problem.message), problem.hint.clone());
+                }
+                return Err(problem);
+            }
+            Err(problem) => return self.refuse(task, Some(id), &problem).await.map(|()| true),
+        };
+        match self.result_of(&order, &asker, task).await {
             Outcome::Done(result) => self.deliver(task, &order, &result).await.map(|()| true),
             Outcome::Refused(problem) => self.refuse(task, Some(order.id), &problem).await.map(|()| true),
             Outcome::Later => Ok(false),
         }
     }
 
+    /// Who asks: with an issuer it is who the message's token is of, and nobody else; without, it is the broker's word.
+    async fn identify(&self, order: Order, task: &Task) -> Result<(Order, Asker)> {
+        let Some(identity) = &self.identity else {
+            let proof = if task.user.is_some() { Proof::Broker } else { Proof::Claim };
+            return Ok((order, Asker { proof, ..Asker::claimed(task.user.as_deref()) }));
+        };
+        let token = task.token.as_ref().ok_or_else(|| Problem::new(Code::IdentityMissing, "the message has no identity token"))?;
+        let claims = match identity.issuer.verify(token, true).await {
+            // what is begun anew after its worker's end was in time when that one took it
+            Err(problem) if problem.code == Code::IdentityExpired && task.again && self.ledger.knows(&order.id).await? => {
+                identity.issuer.verify(token, false).await?
+            }
+            verified => verified?,
+        };
+        self.told.store(false, Ordering::Relaxed);
+        let reference = claims.speaks_for(&order.url, order.reference.as_deref(), &identity.repositories)?;
+        Ok((Order { reference: Some(reference), ..order }, claims.asker()))
+    }
+
     async fn refuse(&self, task: &Task, id: Option<String>, problem: &Problem) -> Result<()> {
         self.events.warning(format!("a message was put aside: {}", problem.message), problem.hint.clone());
-        if problem.code == Code::OrderDenied {
+        if problem.class() == Class::Auth {
             self.tell_ledger(task, id.as_deref(), problem).await;
         }
         self.way_back()?.bury(task, problem).await?;
@@ -158,7 +207,7 @@ impl Desk {
     /// Somebody asked for what is not permitted; the refusal stands without its record.
     async fn tell_ledger(&self, task: &Task, id: Option<&str>, problem: &Problem) {
         let told = async {
-            let detail = json!({"id": id, "allowed": false, "why": problem.message});
+            let detail = json!({"id": id, "allowed": false, "code": problem.code.slug(), "why": problem.message});
             let author = task.user.clone().unwrap_or_default();
             let (app, environment) = (String::new(), String::new());
             self.ledger.event(&Event { id: unique()?, kind: "order".to_string(), app, environment, author, detail }).await
@@ -190,9 +239,9 @@ impl Desk {
     }
 
     /// The result that the ledger has in the end, by this worker or another.
-    async fn result_of(self: &Arc<Self>, order: &Order, task: &Task) -> Outcome {
+    async fn result_of(self: &Arc<Self>, order: &Order, asker: &Asker, task: &Task) -> Outcome {
         let holder = format!("{}-{}-{}", self.name, self.mark, self.claims.fetch_add(1, Ordering::Relaxed));
-        let content = Digest::from_sha256(&Sha256::digest(order.content(task.user.as_deref()).as_bytes()));
+        let content = Digest::from_sha256(&Sha256::digest(order.content(asker.named()).as_bytes()));
         let mut told = false;
         let mut aside = None;
         loop {
@@ -205,7 +254,7 @@ impl Desk {
                 Ok(Begun::AlreadyDone(result)) => return Outcome::Done(result),
                 Ok(Begun::Another) => return Outcome::Refused(taken(&order.id)),
                 Ok(Begun::New { attempt }) => {
-                    return self.build(order, task, &holder, attempt).await.map_or(Outcome::Later, Outcome::Done);
+                    return self.build(order, asker, task, (&holder, attempt)).await.map_or(Outcome::Later, Outcome::Done);
                 }
                 Ok(Begun::AlreadyRunning { left, .. }) => {
                     // whoever has nothing else to do takes another message meanwhile
@@ -232,13 +281,13 @@ impl Desk {
     }
 
     /// Does the build under a claim that is kept until the ledger has the result.
-    async fn build(self: &Arc<Self>, order: &Order, task: &Task, holder: &str, attempt: i64) -> Option<Value> {
+    async fn build(self: &Arc<Self>, order: &Order, asker: &Asker, task: &Task, (holder, attempt): (&str, i64)) -> Option<Value> {
         let lost = CancellationToken::new();
         let _keeper =
             AbortOnDropHandle::new(tokio::spawn(keep(self.ledger.clone(), order.id.clone(), holder.to_string(), self.ttl, lost.clone())));
         let result = match attempt > i64::from(self.orders.attempts) {
             true => Some(answer::failed(&given_up(self.orders.attempts))),
-            false => self.attempt(order, task, attempt, &lost).await,
+            false => self.attempt(order, asker, task, attempt, &lost).await,
         };
         let recorded = match result {
             Some(result) => self.record(order, holder, result).await,
@@ -251,14 +300,14 @@ impl Desk {
         recorded
     }
 
-    async fn attempt(self: &Arc<Self>, order: &Order, task: &Task, attempt: i64, lost: &CancellationToken) -> Option<Value> {
+    async fn attempt(self: &Arc<Self>, order: &Order, asker: &Asker, task: &Task, attempt: i64, lost: &CancellationToken) -> Option<Value> {
         self.events.note(format!("build {} of {} begins, attempt {attempt}", order.id, order.url));
         let (progress, heard) = mpsc::unbounded_channel();
         drop(progress.send(answer::started(&order.id, &self.name, attempt)));
         let telling = AbortOnDropHandle::new(tokio::spawn(self.clone().tell(task.reply.clone(), heard)));
         let tell = |step| drop(progress.send(answer::stepped(&order.id, &self.name, step)));
         let done = match self.rooms.room() {
-            Ok(room) => self.ordered.run(order, task.user.as_deref(), &room, tell, either(lost, &self.stop)).await,
+            Ok(room) => self.ordered.run(order, asker, &room, tell, either(lost, &self.stop)).await,
             Err(problem) => Err(problem),
         };
         drop(progress);

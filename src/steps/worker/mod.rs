@@ -18,7 +18,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{child::Ordered, desk::Desk, rooms::Rooms};
+use self::{
+    child::Ordered,
+    desk::{Desk, Identity},
+    rooms::Rooms,
+};
+use super::identity::{self, Given};
 use crate::{
     domain::{
         event::Events,
@@ -127,5 +132,11 @@ async fn desk(loaded: &Loaded, dir: &Path, events: &Events, cancel: &Cancellatio
         grace: settings.rollback.timeout + LAST_WORDS,
     };
     let name = format!("{}-{}", loaded.host.hostname.as_deref().unwrap_or("worker"), std::process::id());
-    Desk::new(name, ledger, settings, ordered, Rooms::open(&parent)?, events, cancel)
+    Ok(Desk::new(name, ledger, settings, ordered, Rooms::open(&parent)?, events, cancel)?.proving(identity(loaded, dir)?))
+}
+
+fn identity(loaded: &Loaded, dir: &Path) -> Result<Option<Identity>> {
+    let Some(address) = loaded.settings.identity.issuer.as_deref() else { return Ok(None) };
+    let issuer = identity::issuer(&Given::loaded(loaded, dir), address)?;
+    Ok(Some(Identity { issuer, repositories: identity::repositories(&loaded.settings, address) }))
 }

@@ -126,6 +126,14 @@ impl Broker {
         self.send_as(queue, body, reply, None).await.unwrap();
     }
 
+    /// The same with a token of the asker's CI.
+    pub async fn send_token(&mut self, queue: &str, body: &[u8], (to, id): (&str, &str), token: &str) {
+        let mut headers = FieldTable::default();
+        headers.insert("x-shipway-identity-token".into(), lapin::types::AMQPValue::LongString(token.into()));
+        let properties = BasicProperties::default().with_delivery_mode(2).with_reply_to(to.into()).with_correlation_id(id.into());
+        self.put(queue, body, properties.with_headers(headers)).await.unwrap();
+    }
+
     /// The same as a user; an error when the broker does not believe that.
     pub async fn send_as(&mut self, queue: &str, body: &[u8], reply: Option<(&str, &str)>, user: Option<&str>) -> lapin::Result<()> {
         let properties = BasicProperties::default().with_delivery_mode(2);
@@ -137,6 +145,10 @@ impl Broker {
             Some(user) => properties.with_user_id(user.into()),
             None => properties,
         };
+        self.put(queue, body, properties).await
+    }
+
+    async fn put(&mut self, queue: &str, body: &[u8], properties: BasicProperties) -> lapin::Result<()> {
         self.channel().await;
         // one of its own: what the broker does not believe ends it
         let channel = self.open.as_ref().unwrap().0.create_channel().await?;

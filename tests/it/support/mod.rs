@@ -14,6 +14,7 @@ pub mod forge;
 pub mod gitea;
 pub mod gitlab;
 pub mod http;
+pub mod issuer;
 pub mod job;
 pub mod lab;
 pub mod others;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod hostile;
+mod identity;
 mod messages;
 mod permissions;
 
