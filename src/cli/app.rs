@@ -2,11 +2,14 @@
 
 use std::{io::Read, path::Path};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{asked::App, print, session::Session};
 use crate::{
-    domain::problem::{Code, Problem, Result},
+    domain::{
+        policy::Target,
+        problem::{Code, Problem, Result},
+    },
     ledger::{Application, Ledger},
     report,
     settings::{self, Input, Mistakes},
@@ -20,7 +23,6 @@ pub(super) async fn run(input: Input, action: App) -> Result<u8> {
     let dir = input.dir.clone();
     let session = Session::start(input, "app")?;
     let ledger = steps::ledger(&session.loaded, &dir).await?;
-    let author = session.loaded.host.user.clone().unwrap_or_default();
     let text = match action {
         App::List { line, json, csv } => {
             let known = ledger.known(line.as_deref().unwrap_or_default()).await?;
@@ -36,18 +38,32 @@ pub(super) async fn run(input: Input, action: App) -> Result<u8> {
         }
         App::Set { name, values } => {
             let entry = changed(ledger.application(&name).await?.unwrap_or_else(|| empty(&name)), &values)?;
-            ledger.set_applications(std::slice::from_ref(&entry), &author).await?;
+            change(&session, &dir, &ledger, std::slice::from_ref(&entry)).await?;
             lines(&entry)
         }
         App::Export => print::json(&ledger.applications().await?)?,
         App::Import { entries: file } => {
             let entries = read(&file)?;
-            ledger.set_applications(&entries, &author).await?;
+            change(&session, &dir, &ledger, &entries).await?;
             report::imported(entries.len())
         }
     };
     print::text(&session.redactor.redact(&text));
     Ok(0)
+}
+
+/// Asks who may, sets the entries, and leaves an event for each.
+async fn change(session: &Session, dir: &Path, ledger: &Ledger, entries: &[Application]) -> Result<()> {
+    let line = |entry: &Application| entry.settings.get("line").and_then(Value::as_str).unwrap_or_default().to_string();
+    let target = |entry: &Application| Target { app: entry.app.clone(), line: line(entry), environment: String::new() };
+    let targets: Vec<Target> = entries.iter().map(target).collect();
+    let author = steps::ask(&session.loaded, dir, &session.events, "app", &targets).await?;
+    ledger.set_applications(entries, &author).await?;
+    for (entry, target) in entries.iter().zip(&targets) {
+        let detail = json!({"owners": entry.owners, "settings": entry.settings});
+        steps::tell_ledger(ledger, "app-set", target, &author, detail).await?;
+    }
+    Ok(())
 }
 
 fn empty(name: &str) -> Application {

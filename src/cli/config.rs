@@ -27,6 +27,9 @@ pub(super) async fn run(action: ConfigAction, input: Input) -> Result<u8> {
         session.listen()?;
     }
     let plan = session.plan(false, false).await?;
+    if matches!(action, ConfigAction::Push { .. } | ConfigAction::Rollback { .. }) {
+        session.ask(&plan, "config").await?;
+    }
     let center = steps::center(&plan, "config").await?;
     let text = match action {
         ConfigAction::Push { reason, .. } => push(&session, &plan, &center, reason).await?,

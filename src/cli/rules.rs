@@ -2,9 +2,14 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::{asked::RulesAction, print, session::Session};
 use crate::{
-    domain::problem::{Problem, Result},
+    domain::{
+        policy::Target,
+        problem::{Problem, Result},
+    },
     report,
     settings::Input,
     steps,
@@ -14,16 +19,21 @@ pub(super) async fn run(input: Input, action: RulesAction) -> Result<u8> {
     let read = |file: &Path| {
         let text = std::fs::read_to_string(file).map_err(|error| Problem::io("read", file, &error))?;
         let rules = steps::parse_rules(&file.display().to_string(), &text)?;
-        Ok::<_, Problem>((text, report::rules_count(rules.rules.len())))
+        Ok::<_, Problem>((text, rules))
     };
     let text = match action {
-        RulesAction::Check { rules } => read(&rules)?.1,
+        RulesAction::Check { rules } => report::rules_count(read(&rules)?.1.rules.len()),
         RulesAction::Push { rules: file } => {
-            let (rules, said) = read(&file)?;
+            let (text, rules) = read(&file)?;
+            let dir = input.dir.clone();
             let (session, ledger) = ledger(input).await?;
-            let author = session.loaded.host.user.clone().unwrap_or_default();
-            ledger.set_document(steps::RULES, &rules, &author).await?;
-            said
+            // for all applications; those that stand there now are asked
+            let target = Target { app: "*".to_string(), ..Target::default() };
+            let author = steps::ask(&session.loaded, &dir, &session.events, "rules", std::slice::from_ref(&target)).await?;
+            ledger.set_document(steps::RULES, &text, &author).await?;
+            let detail = json!({"rules": rules.rules.len(), "permissions": rules.permissions.len(), "text": text});
+            steps::tell_ledger(&ledger, "rules-push", &target, &author, detail).await?;
+            report::rules_count(rules.rules.len())
         }
         RulesAction::Show => ledger(input).await?.1.document(steps::RULES).await?.unwrap_or_default(),
     };

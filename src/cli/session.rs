@@ -15,6 +15,7 @@ use super::print;
 use crate::{
     domain::{
         event::Events,
+        policy::Target,
         problem::{Problem, Result},
         redact::Redactor,
     },
@@ -165,6 +166,13 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Asks whether whoever runs this may do `action`, where no run does it.
+    pub(super) async fn ask(&self, plan: &Plan, action: &str) -> Result<()> {
+        let environment = plan.settings.environment.clone().unwrap_or_default();
+        let target = Target { app: plan.app.clone(), line: plan.line.clone(), environment };
+        steps::ask(&self.loaded, &plan.facts.work_dir, &self.events, action, &[target]).await.map(drop)
     }
 
     /// The run of a plan; what happens in it goes to `events`.

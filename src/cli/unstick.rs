@@ -19,8 +19,11 @@ pub(super) async fn run(input: Input) -> Result<u8> {
         finalizer: settings.finalizer.clone(),
         force: settings.force,
     };
-    let done = steps::cluster_for(&plan, "unstick").await?.unstick(&unstick).await?;
     let acts = unstick.force || unstick.finalizer.is_some();
+    if acts {
+        session.ask(&plan, "unstick").await?;
+    }
+    let done = steps::cluster_for(&plan, "unstick").await?.unstick(&unstick).await?;
     let rows: Vec<StuckRow> = done.iter().map(row).collect();
     let text = report::stuck(&format!("{}/{}", plan.namespace, plan.name), &rows, acts, &print::style(&session.loaded));
     print::text(&session.redactor.redact(&text));

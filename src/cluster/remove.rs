@@ -101,6 +101,10 @@ impl Cluster {
             live.service.as_ref().is_some_and(|live| is_ours(&live.metadata, name)),
             live.deployment.is_some(),
         ];
+        if errand.preflight {
+            let [autoscaler, disruption, service, deployment] = ours;
+            self.check_removal([autoscaler, disruption, service, deployment, !releases.is_empty()]).await?;
+        }
         let mut count = ours.into_iter().filter(|ours| *ours).count();
         self.drop_ours(live.autoscaler.as_ref(), name, held.events).await?;
         self.drop_ours(live.disruption.as_ref(), name, held.events).await?;

@@ -52,8 +52,7 @@ impl Rules {
             return Answer::Silent;
         }
         let place = &self.place;
-        let environment = if target.environment.is_empty() { "no environment" } else { &target.environment };
-        let (who, what) = (asker.name(), format!("{action} {} in {environment}", target.app));
+        let (who, what) = (asker.name(), deed(action, target));
         let lacking: Vec<(&Permission, Vec<String>)> =
             self.permissions.iter().map(|permission| (permission, permission.lacking(asker, action, target, self))).collect();
         if let Some((permission, _)) = lacking.iter().find(|(_, lacks)| lacks.is_empty()) {
@@ -88,6 +87,19 @@ impl Rules {
             }
         }
         Ok(())
+    }
+}
+
+/// An action in words, behind "may".
+fn deed(action: &str, target: &Target) -> String {
+    let environment = if target.environment.is_empty() { "no environment" } else { &target.environment };
+    let app = &target.app;
+    match action {
+        "config" => format!("change the configuration of {app} in {environment}"),
+        "unstick" => format!("unstick pods of {app} in {environment}"),
+        "app" => format!("set what is known of {app}"),
+        "rules" => "push rules".to_string(),
+        action => format!("{action} {app} in {environment}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The order of a run. Each step takes plain structs, asks one outside system to act, and gives the next step its plain struct.
 
 mod access;
+mod ask;
 mod build;
 mod can;
 mod check;
@@ -33,6 +34,7 @@ mod worker;
 
 pub use self::{
     access::{connect, registry_client},
+    ask::{ask, tell as tell_ledger},
     can::{Question, can},
     check::{Checked, check, of_mistake},
     checkout::checkout,

@@ -2,7 +2,7 @@
 
 use super::{
     access::connect,
-    image as step,
+    image as step, rules,
     run::{Done, Run},
 };
 use crate::{
@@ -23,6 +23,7 @@ const MOST: u32 = 1000;
 
 pub(super) async fn run(run: &Run) -> Result<()> {
     run.step(Step::Image, async {
+        rules::permit(run, "rebase").await?;
         let reference = image_of(run).await?;
         let scratch = step::scratch(run)?;
         let settings = &run.plan.settings;

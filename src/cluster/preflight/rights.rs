@@ -12,7 +12,7 @@ use crate::{
     domain::{
         preflight::rights::{
             Lacking, NEED_OF_BUDGET, NEED_OF_CONFIG, NEED_OF_PULL_SECRET, NEED_OF_RECORD, NEED_OF_SECRET_CONFIG, NEEDS, NEEDS_OF_CHANGE,
-            Need, lacking, refusal,
+            NEEDS_OF_REMOVAL, Need, lacking, refusal,
         },
         problem::Result,
     },
@@ -50,6 +50,13 @@ impl Cluster {
             Presence::Missing => Err(problem::missing_namespace(&self.namespace)),
             _ => refusal(&lacking, &self.namespace).map_or(Ok(()), Err),
         }
+    }
+
+    /// Whether the account may delete each of [`NEEDS_OF_REMOVAL`] that is there: a removal must not stop half way. Fails with
+    /// `cluster-forbidden`.
+    pub(in crate::cluster) async fn check_removal(&self, there: [bool; 5]) -> Result<()> {
+        let needs = NEEDS_OF_REMOVAL.iter().zip(there).filter_map(|(need, there)| there.then_some(need));
+        refusal(&self.lacking(needs.collect()).await, &self.namespace).map_or(Ok(()), Err)
     }
 
     async fn may(&self, right: Lacking) -> bool {

@@ -40,6 +40,15 @@ pub const NEEDS_OF_CHANGE: &[Need] = &[
 /// Those that make a new release write its record.
 pub const NEED_OF_RECORD: Need = ("", "configmaps", &["create", "update"]);
 
+/// What a removal calls for each of these that is there: autoscaler, disruption budget, Service, Deployment; and for records.
+pub const NEEDS_OF_REMOVAL: &[Need] = &[
+    ("autoscaling", "horizontalpodautoscalers", &["delete"]),
+    ("policy", "poddisruptionbudgets", &["delete"]),
+    ("", "services", &["delete"]),
+    ("apps", "deployments", &["delete"]),
+    ("", "configmaps", &["delete"]),
+];
+
 /// One verb on one resource that no rule permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lacking {

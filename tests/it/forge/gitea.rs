@@ -161,3 +161,22 @@ fn nothing_is_told_when_it_is_switched_off() {
     job.env("PLUGIN_COMMENT", "off").env("PLUGIN_STATUS", "false").arg("build").run().expect_code(0);
     assert!(repo.comments(number).is_empty() && repo.statuses(&checkout.head()).is_empty());
 }
+
+#[test]
+fn in_a_step_of_drone_who_asks_is_whose_token_it_is() {
+    let checkout = quick_checkout();
+    let (repo, number) = Repo::with_pull_request("whose token", &checkout);
+    checkout.write("rules.yaml", "permissions: [{name: all, who: [dev], may: [publish]}]\nrules: []\n");
+    let ask = |token: &str| {
+        let job = repo.drone(&checkout, number, &address()).env("PLUGIN_FORGE_TOKEN", token);
+        job.env("SHIPWAY_RULES_FILE", checkout.path().join("rules.yaml"))
+            .env("DRONE_COMMIT_AUTHOR", "eve")
+            .args(["can", "@me", "publish", "web"])
+            .run()
+    };
+    let dev = &lab().gitea().user;
+    ask(&lab().gitea_token()).expect_code(0).expect_text(&[&format!("you are {dev}, as forge.token proves at 127.0.0.1")]);
+    ask("0123456789012345678901234567890123456789")
+        .expect_code(30)
+        .expect_text(&["who asks is not proved", "you are eve, as the job itself says"]);
+}
