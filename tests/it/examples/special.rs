@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 use shipway::domain::reference::ImageReference;
@@ -141,4 +141,36 @@ fn a_step_of_woodpecker_works_in_its_folder() {
         WOODPECKER.iter().copied().chain([("CI_PIPELINE_EVENT", "push"), ("CI_PIPELINE_NUMBER", "1"), ("CI_COMMIT_SHA", &head)]).collect();
     plugin(&checkout, &namespace, &steps[1], &server).expect_code(0);
     assert!(ready(&namespace.name, "billing") > 0 && deployment(&namespace.name, "orders").is_none());
+}
+
+/// The collectors themselves are not run here: what they go by has to be what is published.
+#[test]
+fn collectors_of_logs_go_by_labels_that_the_pods_have() {
+    let checkout = fixture::empty_checkout("orders");
+    add(&checkout, "logs");
+    shipway(checkout.path())
+        .env("SHIPWAY_IMAGE_REF", lab().web("1"))
+        .env("SHIPWAY_LINE", "trade")
+        .args(["run", "-e", "prod"])
+        .run()
+        .expect_code(0);
+    let manifests = fs::read_to_string(checkout.path().join("shipway-report/manifests.yaml")).unwrap();
+    let deployment = manifests.split("---\n").find(|document| document.contains("kind: Deployment")).unwrap();
+    let deployment: Deployment = serde_saphyr::from_str(deployment).unwrap();
+    let pod = deployment.spec.unwrap().template.metadata.unwrap();
+    let labels = pod.labels.unwrap();
+    assert_eq!(labels["app.kubernetes.io/managed-by"], "shipway");
+    assert_eq!(pod.annotations.unwrap()["fluentbit.io/parser"], "json");
+    let pattern = regex::Regex::new(r"app\.kubernetes\.io/[a-z-]+").unwrap();
+    for file in ["fluent-bit.yaml", "vector.yaml"] {
+        let text = fs::read_to_string(example("logs").join(file)).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        assert!(read.is_object());
+        let named: Vec<&str> = pattern.find_iter(&text).map(|found| found.as_str()).collect();
+        assert!(!named.is_empty() && named.iter().all(|label| labels.contains_key(*label)), "{file}: {named:?}");
+    }
+    let vector: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(example("logs").join("vector.yaml")).unwrap()).unwrap();
+    let inputs = |part: &str| vector[part].as_object().unwrap().values().map(|one| one["inputs"][0].clone()).collect::<Vec<_>>();
+    assert!(inputs("transforms").iter().all(|input| !vector["sources"][input.as_str().unwrap()].is_null()));
+    assert!(inputs("sinks").iter().all(|input| !vector["transforms"][input.as_str().unwrap()].is_null()));
 }
