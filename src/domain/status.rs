@@ -39,6 +39,8 @@ pub struct Status {
     /// The recorded releases, newest first.
     pub revisions: Vec<RevisionStatus>,
     pub url: Option<String>,
+    /// Since when the API server has not been heard, so that the rest may be old; RFC 3339. Only a watched status knows it.
+    pub unheard_since: Option<String>,
 }
 
 /// One pod.

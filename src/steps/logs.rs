@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     cluster::{Cluster, LogQuery},
-    domain::problem::{Code, Problem, Result},
+    domain::problem::{Problem, Result},
 };
 
 /// What was written.
@@ -25,7 +25,7 @@ pub struct Archived {
     pub left_out: usize,
 }
 
-/// Writes the archive; it appears under its name only when it is whole. Each log goes through a file on the disk, since its length stands
+/// Writes the archive; it appears under its name only when it is whole, and not at all where there is no log. Each log goes through a file on the disk, since its length stands
 /// before it in the archive, so that no log is held in memory.
 pub async fn archive_logs(cluster: &Cluster, query: &LogQuery, pattern: Option<&Regex>, to: &Path) -> Result<Archived> {
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -44,9 +44,6 @@ pub async fn archive_logs(cluster: &Cluster, query: &LogQuery, pattern: Option<&
         tar.append_data(&mut header(bytes), source.file(), BufReader::new(log)).map_err(failed)?;
         archived.logs += 1;
         archived.bytes += bytes;
-    }
-    if archived.logs == 0 {
-        return Err(Problem::new(Code::NotPublished, format!("no pod of {} has a log", query.name)).hint("see shipway status"));
     }
     let spool = tar.into_inner().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error)).map_err(failed)?;
     pack(spool, folder, to).map_err(failed)?;

@@ -19,7 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LogLine, LogQuery, LogSource, has_log, has_previous, lines::Lines, of_sets, params, seconds, statuses};
 use crate::{
-    cluster::{connect::Cluster, problem, status::selector},
+    cluster::{
+        connect::Cluster,
+        problem,
+        status::{is_of, selector},
+    },
     domain::{
         problem::{Code, Result},
         rollout::uid,
@@ -55,10 +59,15 @@ struct Following<'a> {
 }
 
 impl Cluster {
-    /// Gives what the pods say, and go on to say, to `each`, until it is cancelled.
+    /// Gives what the pods say, and go on to say, to `each`, until it is cancelled. Fails as `log_sources` does for a revision of which no
+    /// pod can come any more.
     pub async fn follow_logs(&self, query: &LogQuery, cancel: &CancellationToken, each: &mut dyn FnMut(LogLine)) -> Result<()> {
         let deployment = self.logged(&query.name).await?;
-        let sets = self.sets_of(&deployment, query).await?;
+        let wanted = self.wanted(&deployment, query).await?;
+        if wanted.as_ref().is_some_and(|wanted| !wanted.live) {
+            self.log_sources(query).await?;
+        }
+        let ours = |pod: &Pod| is_of(&deployment, pod) && of_sets(pod, wanted.as_ref());
         let config = watcher::Config::default().labels(&selector(&deployment));
         let mut pods = watcher::watcher(self.pod_api(), config).default_backoff().boxed();
         let mut following = Following {
@@ -81,7 +90,7 @@ impl Cluster {
                 }
                 () = sleep_until(flush) => following.give(each),
                 change = pods.next() => match change {
-                    Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) if of_sets(&pod, sets.as_ref()) => following.see(pod),
+                    Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) if ours(&pod) => following.see(pod),
                     Some(Ok(watcher::Event::Delete(pod))) => drop(following.pods.remove(&uid(&pod.metadata))),
                     Some(Err(error)) => self.bear(&error)?,
                     _ => {}

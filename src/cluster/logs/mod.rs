@@ -28,6 +28,7 @@ use super::{connect::Cluster, problem, records::Records, status::selector};
 use crate::domain::{
     manifests::keys,
     problem::{Code, Problem, Result},
+    release::{Outcome, Release, position},
     rollout::uid,
 };
 
@@ -80,16 +81,28 @@ pub struct LogSources {
     pub left_out: usize,
 }
 
+/// The revision whose pods alone are wanted.
+struct Wanted {
+    /// Uids of the ReplicaSets that had its pods.
+    sets: BTreeSet<String>,
+    release: Release,
+    /// It is the one that runs, so that pods of it may come.
+    live: bool,
+}
+
 impl Cluster {
-    /// Lives of containers that have something to say, those of the newest pods first. Fails with `not-published`, or with
-    /// `revision-unknown` where no record has the revision.
+    /// Lives of containers that have something to say, those of the newest pods first. Fails with `not-published` where there is none, or
+    /// with `revision-unknown` where no record has the revision.
     pub async fn log_sources(&self, query: &LogQuery) -> Result<LogSources> {
         let deployment = self.logged(&query.name).await?;
-        let sets = self.sets_of(&deployment, query).await?;
+        let wanted = self.wanted(&deployment, query).await?;
         let mut pods = self.pods(&deployment).await?;
-        pods.retain(|pod| of_sets(pod, sets.as_ref()));
+        pods.retain(|pod| of_sets(pod, wanted.as_ref()));
         pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));
         let mut sources: Vec<LogSource> = pods.iter().flat_map(lives).collect();
+        if sources.is_empty() {
+            return Err(silent(query, &self.namespace, !pods.is_empty(), wanted.map(|wanted| wanted.release).as_ref()));
+        }
         let left_out = sources.len().saturating_sub(MOST);
         sources.truncate(MOST);
         Ok(LogSources { sources, left_out })
@@ -137,8 +150,8 @@ impl Cluster {
         self.get::<Deployment>(name).await?.ok_or_else(missing)
     }
 
-    /// Uids of the ReplicaSets that had the pods of the revision; None: all pods are wanted.
-    async fn sets_of(&self, deployment: &Deployment, query: &LogQuery) -> Result<Option<BTreeSet<String>>> {
+    /// None: all pods are wanted.
+    async fn wanted(&self, deployment: &Deployment, query: &LogQuery) -> Result<Option<Wanted>> {
         let Some(revision) = query.revision else { return Ok(None) };
         let records = Records::new(self, &query.name).list().await?;
         let Some(record) = records.iter().find(|record| record.revision == revision) else {
@@ -156,7 +169,8 @@ impl Cluster {
             sets.iter().filter(|set| at(set).is_some_and(wanted)).map(|set| uid(&set.metadata)).collect()
         };
         let exact = named(&|at| at == revision);
-        Ok(Some(if exact.is_empty() { named(&|at| same.contains(&at)) } else { exact }))
+        let sets = if exact.is_empty() { named(&|at| same.contains(&at)) } else { exact };
+        Ok(Some(Wanted { sets, release: record.clone(), live: position(&deployment.metadata).revision == Some(revision) }))
     }
 
     /// None: it has no log, or none any longer.
@@ -198,9 +212,27 @@ fn seconds(since: Duration) -> i64 {
     i64::try_from(since.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX).max(1)
 }
 
-fn of_sets(pod: &Pod, sets: Option<&BTreeSet<String>>) -> bool {
-    let Some(sets) = sets else { return true };
+fn of_sets(pod: &Pod, wanted: Option<&Wanted>) -> bool {
+    let Some(Wanted { sets, .. }) = wanted else { return true };
     pod.metadata.owner_references.iter().flatten().any(|owner| sets.contains(&owner.uid))
+}
+
+/// Nothing can be read: there is no such pod any longer, or none has begun to say anything.
+fn silent(query: &LogQuery, namespace: &str, pods: bool, release: Option<&Release>) -> Problem {
+    let whose = release.map_or_else(|| query.name.clone(), |release| format!("revision {} of {}", release.revision, query.name));
+    if pods {
+        let message = format!("no container of {whose} in namespace {namespace} has a log yet");
+        return Problem::new(Code::NotPublished, message).hint("shipway status shows what its pods wait for");
+    }
+    let problem = Problem::new(Code::NotPublished, format!("no pod of {whose} is left in namespace {namespace}"));
+    let Some(release) = release else { return problem.hint("shipway status shows what runs; shipway scale brings pods back") };
+    match (&release.job_url, release.outcome) {
+        (Some(job), Outcome::Failed | Outcome::RolledBack) => problem.hint(format!("what its pods said is in the report of {job} (pods/)")),
+        (None, Outcome::Failed | Outcome::RolledBack) => {
+            problem.hint("what its pods said is in the report of the run that published it (pods/)")
+        }
+        _ => problem.hint("shipway logs without --revision shows the pods that run"),
+    }
 }
 
 /// Init containers first, and the life before in front of the present one.

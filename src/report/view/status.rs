@@ -21,13 +21,22 @@ pub fn status(view: &Status, now: Timestamp, style: &Style) -> String {
     let paint = Paint::new(style);
     let object = foreign::line(&format!("{}/{}", view.namespace, view.name), 160);
     let up = view.replicas.ready >= view.replicas.desired && view.replicas.updated >= view.replicas.desired;
-    let mark = paint.mark(if up { Mark::Good } else { Mark::Bad });
+    let mark = match (&view.unheard_since, up) {
+        (Some(_), _) => Mark::Warning,
+        (None, true) => Mark::Good,
+        (None, false) => Mark::Bad,
+    };
+    let mark = paint.mark(mark);
     let revision = match view.revision {
         Some(revision) => format!(" revision {revision},"),
         None if view.ours => String::new(),
         None => " (not published by shipway)".to_string(),
     };
     let mut text = format!("{mark} {}{revision} {} of {} ready\n", paint.strong(&object), view.replicas.ready, view.replicas.desired);
+    if let Some(since) = &view.unheard_since {
+        let words = format!("not heard from the API server since {}: what is shown may be old", clock(since));
+        text += &format!("  {} {}\n", paint.mark(Mark::Warning), paint.warning(&words));
+    }
     text += &facts(view, up);
     text += &rows("pods", &view.pods.iter().map(|pod| pod_row(pod, now)).collect::<Vec<_>>(), paint);
     for stuck in &view.stuck {
@@ -92,6 +101,11 @@ fn rows(title: &str, rows: &[Vec<String>], paint: Paint) -> String {
     }
     let lines: String = table::lines(rows).iter().map(|line| format!("  {line}\n")).collect();
     format!("\n{}\n{lines}", paint.strong(title))
+}
+
+/// To the second, UTC: it is of today, as a rule.
+fn clock(time: &str) -> String {
+    foreign::line(time, 40).replace('T', " ").replace('Z', " UTC")
 }
 
 /// `45s`, `12m`, `3h`, `9d`, as kubectl writes ages.

@@ -1,6 +1,9 @@
 //! What goes: pods that do not, and whole applications.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::{
@@ -19,7 +22,8 @@ use shipway::{
     domain::{
         event::{Change, Event},
         problem::Result,
-        stuck::NodeState,
+        status::Status,
+        stuck::{NodeState, StuckPod},
         workload::{Autoscale, Disruption},
     },
 };
@@ -149,6 +153,51 @@ async fn publish_and_status_name_a_pod_that_stays() {
     let status = ground.cluster().await.status(NAME).await.unwrap();
     assert_eq!(status.stuck.iter().map(|stuck| stuck.name.as_str()).collect::<Vec<_>>(), ["held"]);
     unstick(&ground, Unstick { finalizer: Some("mesh.test/drain".to_string()), ..Unstick::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watched_status_looks_anew_at_a_pod_that_stays_and_the_binary_frees_it() {
+    let ground = Ground::pretended("stuck watched").await;
+    ground.publish_tag("1", 1).await.unwrap();
+    let gone = unique("gone");
+    ghost(&ground, "held", &gone, &["mesh.test/drain"]).await;
+    ghost(&ground, "left-behind", &gone, &[]).await;
+    let seen: Arc<Mutex<Vec<StuckPod>>> = Arc::default();
+    let (cluster, cancel, sink) = (ground.cluster().await, CancellationToken::new(), seen.clone());
+    let stop = cancel.clone();
+    let mut tell = |status: &Status| sink.lock().unwrap().extend(status.stuck.iter().find(|pod| pod.name == "held").cloned());
+    let watching = async { cluster.watch_status(NAME, &stop, &mut tell).await.unwrap() };
+    let until = async |state: NodeState| {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            while seen.lock().unwrap().last().is_none_or(|pod| pod.node_state.as_ref() != Some(&state)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("the node is not {state:?}"));
+        seen.lock().unwrap().last().unwrap().seconds
+    };
+    let acting = async {
+        let first = until(NodeState::Hidden).await;
+        see_nodes(&ground).await;
+        assert!(until(NodeState::Gone).await > first, "seconds grow");
+        cancel.cancel();
+    };
+    tokio::join!(watching, acting);
+
+    let listed = ground.binary(&["unstick"]).run().expect_code(0);
+    listed.expect_text(&[
+        "pod held on node",
+        "finalizer mesh.test/drain, set by mesh",
+        "pod left-behind on node",
+        "unstick --force deletes it",
+    ]);
+    ground.binary(&["unstick", "--force"]).run().expect_code(0).expect_text(&["left-behind", "deleted it by force"]);
+    assert!(!there(&ground, "left-behind").await && there(&ground, "held").await);
+    let freed = ground.binary(&["unstick", "--finalizer", "mesh.test/drain", "--force"]).run().expect_code(0);
+    freed.expect_text(&["took finalizer mesh.test/drain away"]);
+    assert!(!there(&ground, "held").await);
+    let bindings: Api<ClusterRoleBinding> = Api::all(lab().client().await);
+    bindings.delete(&ground.namespace.name, &DeleteParams::default()).await.unwrap();
 }
 
 async fn remove(ground: &Ground, namespace: bool) -> Result<Removed> {

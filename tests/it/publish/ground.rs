@@ -27,7 +27,10 @@ use shipway::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::lab::{Namespace, lab};
+use crate::support::{
+    lab::{Namespace, lab},
+    shipway::{Shipway, shipway},
+};
 
 pub const NAME: &str = "web";
 const TIMING: Timing = Timing { period: 1, timeout: 1, failure_threshold: 30 };
@@ -100,6 +103,12 @@ impl Ground {
             holder: "grace@shell".to_string(),
             evidence: self.folder.path().join("pods"),
         }
+    }
+
+    /// The binary in the ground's folder, as the account with the delivered Role.
+    pub fn binary(&self, arguments: &[&str]) -> Shipway {
+        let run = shipway(self.folder.path()).args(arguments).env("KUBECONFIG", &self.namespace.kubeconfig).env("SHIPWAY_APP", NAME);
+        run.env("SHIPWAY_KUBERNETES_NAMESPACE", &self.namespace.name).env("SHIPWAY_REGISTRY_INSECURE", "true")
     }
 
     pub async fn publish(&self, publish: &Publish) -> Result<Released> {

@@ -108,6 +108,9 @@ fn status_view() -> Status {
 #[test]
 fn a_status() {
     golden::check("status.txt", &status(&status_view(), sample::begin(), &Style::default()));
+    let silent = Status { unheard_since: Some("2026-01-02T03:04:05Z".to_string()), ..status_view() };
+    let text = status(&silent, sample::begin(), &Style::default());
+    assert!(text.contains("not heard from the API server since 2026-01-02 03:04:05 UTC: what is shown may be old"), "{text}");
     let foreign = Status { namespace: "trade".into(), name: "web".into(), image: "nginx".into(), ..Status::default() };
     let text = status(&foreign, sample::begin(), &Style::default());
     assert_eq!(text, "✓ trade/web (not published by shipway) 0 of 0 ready\n  image     nginx\n");
