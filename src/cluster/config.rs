@@ -71,16 +71,20 @@ impl Cluster {
         let there = self.check_config(Some(&reference), 0).await.is_ok();
         let change = if there { Change::Unchanged } else { Change::Created };
         let (kind, name) = (if reference.secret { "Secret" } else { "ConfigMap" }.to_string(), reference.name);
-        let after = match config.object(application) {
-            ConfigObject::Secret(_) => config_text(config, application)?,
-            ConfigObject::Map(map) => content(&*map)?,
+        let map = match config.object(application) {
+            ConfigObject::Secret(_) => {
+                let after = config_text(config, application)?;
+                return Ok(ObjectDiff { kind, name, change, live_yaml: there.then(|| after.clone()), dry_run_yaml: Some(after) });
+            }
+            ConfigObject::Map(map) => map,
         };
-        let before = match mounted(live).filter(|_| !reference.secret) {
-            Some(mounted) => self.get::<ConfigMap>(&mounted).await?.map(|map| content(&map)).transpose()?,
-            None => there.then(|| after.clone()),
+        let before = match mounted(live) {
+            Some(mounted) => self.get::<ConfigMap>(&mounted).await?.as_ref().map(content),
+            None => there.then(|| content(&map)),
         };
+        let shown = diff::shown(before.as_ref(), Some(&content(&map)))?;
         let change = if before.is_some() && !there { Change::Configured } else { change };
-        Ok(ObjectDiff { kind, name, change, live_yaml: before, dry_run_yaml: Some(after) })
+        Ok(ObjectDiff { change, ..shown.of(&kind, &name) })
     }
 
     /// Fails with `config-missing` when the files of a recorded release are gone.
@@ -127,10 +131,8 @@ pub(super) fn config_text(config: &Config, application: &str) -> Result<String> 
 }
 
 /// What the object of a mounted configuration holds, for a comparison of contents: its name changes with them.
-fn content<K: Applied>(object: &K) -> Result<String> {
-    let value = serde_json::to_value(object).map_err(|error| Problem::bug(error.to_string()))?;
-    let parts = ["data", "binaryData"].into_iter().filter_map(|part| Some((part.to_string(), value.get(part)?.clone())));
-    diff::text(&parts.collect::<serde_json::Map<_, _>>())
+fn content(map: &ConfigMap) -> ConfigMap {
+    ConfigMap { data: map.data.clone(), binary_data: map.binary_data.clone(), ..ConfigMap::default() }
 }
 
 fn mounted(live: Option<&Deployment>) -> Option<String> {

@@ -27,13 +27,15 @@ use crate::domain::{
     event::{Change, Event, Events},
     manifests::{self, MANAGER, Objects, Stamp, Surroundings, keys},
     problem::{Code, Problem, Result},
-    redact::{SECRET, names_a_secret},
     release::position,
+    shown::hide,
     workload::Workload,
 };
 
 /// Annotations that every publish changes and that change nothing of what runs.
 const STAMPS: [&str; 4] = [keys::REVISION, keys::SEQUENCE, keys::JOB, keys::DEPLOYMENT_REVISION];
+/// Where `kubectl apply` keeps the whole object once more, with all that is secret in it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Metadata that the API server writes.
 const SERVER_FIELDS: [&str; 7] = ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "namespace"];
 
@@ -97,26 +99,21 @@ impl Cluster {
     }
 
     async fn difference<K: Applied>(&self, wanted: Option<&K>, live: Option<&K>) -> Result<Option<ObjectDiff>> {
+        let kind = <K as k8s_openapi::Resource>::KIND;
         let Some(object) = wanted else {
             let ours = live.filter(|live| manifests::is_ours(live.meta(), &live.name_any()));
-            return ours.map(|live| made::<K>(live, Change::Deleted, Some(yaml(live)?), None)).transpose();
+            return ours.map(|live| Ok(shown(Some(live), None::<&K>)?.of(kind, &live.name_any()))).transpose();
         };
         let name = object.name_any();
         // a difference is looked at before it is decided who wins
         let params = PatchParams::apply(MANAGER).dry_run().force();
         let patched = self.call(("patch", K::RESOURCE, &name), self.api::<K>().patch(&name, &params, &Patch::Apply(object))).await;
-        let after = match (patched, live) {
-            (Ok(after), _) => yaml(&after)?,
-            (Err(problem), None) if problem.code == Code::NamespaceMissing => yaml(object)?,
+        let shown = match (patched, live) {
+            (Ok(after), live) => shown(live, Some(&after))?,
+            (Err(problem), None) if problem.code == Code::NamespaceMissing => shown(live, Some(object))?,
             (Err(problem), _) => return Err(problem),
         };
-        let before = live.map(yaml).transpose()?;
-        let change = match live {
-            None => Change::Created,
-            Some(_) if before.as_ref() == Some(&after) => Change::Unchanged,
-            Some(_) => Change::Configured,
-        };
-        made::<K>(object, change, before, Some(after)).map(Some)
+        Ok(Some(shown.of(kind, &name)))
     }
 }
 
@@ -124,7 +121,7 @@ impl Cluster {
 pub(super) fn tell<K: Applied>(events: &Events, live: Option<&K>, now: &K) {
     let Some(live) = live.filter(|_| K::RESOURCE != "secrets") else { return };
     // Both were read from the API server: they can be written.
-    let (Ok(before), Ok(after)) = (open_yaml(live), open_yaml(now)) else { return };
+    let Ok(Shown { before: Some(before), after: Some(after), .. }) = shown(Some(live), Some(now)) else { return };
     let text = TextDiff::from_lines(&before, &after).unified_diff().context_radius(1).to_string();
     let spec = serde_json::to_value(live).ok().and_then(|mut live| Some(live.get_mut("spec")?.take())).unwrap_or_default();
     let deployment = K::RESOURCE == "deployments";
@@ -162,12 +159,38 @@ pub fn objects(workload: &Workload) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-pub(super) fn made<K: Applied>(object: &K, change: Change, live_yaml: Option<String>, dry_run_yaml: Option<String>) -> Result<ObjectDiff> {
-    Ok(ObjectDiff { kind: <K as k8s_openapi::Resource>::KIND.to_string(), name: object.name_any(), change, live_yaml, dry_run_yaml })
+/// An object before and after, as anyone may see it.
+pub(super) struct Shown {
+    pub change: Change,
+    pub before: Option<String>,
+    pub after: Option<String>,
 }
 
-/// Without what the API server and every publish write anyway, and without what a Secret holds.
-pub(super) fn yaml(object: &impl serde::Serialize) -> Result<String> {
+impl Shown {
+    pub fn of(self, kind: &str, name: &str) -> ObjectDiff {
+        let Shown { change, before, after } = self;
+        ObjectDiff { kind: kind.to_string(), name: name.to_string(), change, live_yaml: before, dry_run_yaml: after }
+    }
+}
+
+/// What changes is decided with secrets, and shown without them.
+pub(super) fn shown(before: Option<&impl serde::Serialize>, after: Option<&impl serde::Serialize>) -> Result<Shown> {
+    let (mut before, mut after) = (before.map(bare).transpose()?, after.map(bare).transpose()?);
+    let change = match (&before, &after) {
+        (None, _) => Change::Created,
+        (_, None) => Change::Deleted,
+        (before, after) if before == after => Change::Unchanged,
+        _ => Change::Configured,
+    };
+    let hidden = before.as_mut().map(|before| hide(before, None));
+    if let Some(after) = &mut after {
+        hide(after, hidden.as_ref());
+    }
+    Ok(Shown { change, before: before.as_ref().map(text).transpose()?, after: after.as_ref().map(text).transpose()? })
+}
+
+/// Without what the API server and every publish write anyway.
+fn bare(object: &impl serde::Serialize) -> Result<Value> {
     let mut value = serde_json::to_value(object).map_err(|error| Problem::bug(error.to_string()))?;
     if let Some(fields) = value.as_object_mut() {
         fields.remove("status");
@@ -175,38 +198,11 @@ pub(super) fn yaml(object: &impl serde::Serialize) -> Result<String> {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_FIELDS.contains(&field.as_str()));
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.retain(|key, _| !STAMPS.contains(&key.as_str()));
+            annotations.retain(|key, _| !STAMPS.contains(&key.as_str()) && key != LAST_APPLIED);
         }
         metadata.retain(|field, value| field != "annotations" || value.as_object().is_none_or(|annotations| !annotations.is_empty()));
     }
-    hide_secret(&mut value);
-    text(&value)
-}
-
-/// The keys of a Secret may be seen; of a value only whether it is another one.
-fn hide_secret(value: &mut Value) {
-    if !Identity::of(value).is("", "Secret") {
-        return;
-    }
-    for part in ["data", "stringData"] {
-        let entries = value.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten();
-        entries.for_each(|(_, value)| *value = Value::String(SECRET.to_string()));
-    }
-}
-
-/// For everyone's eyes: without the values of variables that are named like secrets.
-fn open_yaml<K: Applied>(object: &K) -> Result<String> {
-    let mut value = serde_json::to_value(object).map_err(|error| Problem::bug(error.to_string()))?;
-    for containers in ["/spec/template/spec/containers", "/spec/template/spec/initContainers"] {
-        let containers = value.pointer_mut(containers).and_then(Value::as_array_mut).into_iter().flatten();
-        let variables = containers.filter_map(|container| container.get_mut("env")?.as_array_mut()).flatten();
-        for variable in variables.filter(|variable| variable["name"].as_str().is_some_and(names_a_secret)) {
-            if let Some(hidden) = variable.get_mut("value") {
-                *hidden = Value::from(SECRET);
-            }
-        }
-    }
-    yaml(&value)
+    Ok(value)
 }
 
 pub(super) fn text(object: &impl serde::Serialize) -> Result<String> {

@@ -15,7 +15,7 @@ use super::{
     Publish,
     apply::{Applied, Mode, changed, params},
     connect::Cluster,
-    diff::{self, ObjectDiff},
+    diff::{ObjectDiff, shown},
     lease::Lock,
     preflight::not_ours,
     problem,
@@ -268,19 +268,13 @@ impl Cluster {
         let mut differences = Vec::new();
         for other in self.others(values).await? {
             let mode = Mode { dry_run: true, force: true, ..Mode::default() };
-            let after = match (self.apply_other(&other, mode, &Events::none()).await, &other.live) {
-                (Ok(after), _) => diff::yaml(&after)?,
-                (Err(problem), None) if problem.code == Code::NamespaceMissing => diff::yaml(&other.value)?,
+            let live = other.live.as_ref();
+            let shown = match (self.apply_other(&other, mode, &Events::none()).await, live) {
+                (Ok(after), live) => shown(live, Some(&after))?,
+                (Err(problem), None) if problem.code == Code::NamespaceMissing => shown(live, Some(&other.value))?,
                 (Err(problem), _) => return Err(problem),
             };
-            let before = other.live.as_ref().map(diff::yaml).transpose()?;
-            let change = match &before {
-                None => Change::Created,
-                Some(before) if *before == after => Change::Unchanged,
-                Some(_) => Change::Configured,
-            };
-            let Identity { kind, name, .. } = other.identity;
-            differences.push(ObjectDiff { kind, name, change, live_yaml: before, dry_run_yaml: Some(after) });
+            differences.push(shown.of(&other.identity.kind, &other.identity.name));
         }
         Ok(differences)
     }

@@ -154,6 +154,7 @@ impl Kept<'_> {
             wanted.security_context = None;
         }
         self.java_options(wanted, &path("f:env"));
+        from_secrets(wanted, live);
     }
 
     /// The default share of the heap goes with the default limit.
@@ -220,12 +221,23 @@ impl Kept<'_> {
         if !ours.alone(&["f:selector"]) {
             spec.selector = None;
         }
-        let policy = live.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_ref());
-        if policy.is_some() && !ours.alone(&["f:unhealthyPodEvictionPolicy"]) {
+        // its absence is a value, too: others count on what evictions leave alone
+        if !ours.alone(&["f:unhealthyPodEvictionPolicy"]) {
             spec.unhealthy_pod_eviction_policy = None;
         }
         if *spec == PodDisruptionBudgetSpec::default() {
             wanted.spec = None;
+        }
+    }
+}
+
+/// A variable may not have both a value and a source: where the settings name a Secret for one that stands there in plain, the value of
+/// the others goes.
+fn from_secrets(wanted: &mut Container, live: &Container) {
+    for variable in wanted.env.iter_mut().flatten().filter(|variable| variable.value_from.is_some()) {
+        let there = live.env.iter().flatten().find(|there| there.name == variable.name);
+        if there.is_some_and(|there| there.value.as_ref().is_some_and(|value| !value.is_empty())) {
+            variable.value = Some(String::new());
         }
     }
 }

@@ -125,10 +125,9 @@ fn scaled(given: &[&str], owners: &serde_json::Value) -> Objects {
 #[test]
 fn an_autoscaler_and_a_budget_that_are_there_keep_what_nobody_set() {
     let made = scaled(&[], &json!([]));
-    let (autoscaler, budget) = (made.autoscaler.unwrap().spec, made.disruption.unwrap().spec.unwrap());
+    let (autoscaler, budget) = (made.autoscaler.unwrap().spec, made.disruption.unwrap());
     assert_eq!((autoscaler.min_replicas, autoscaler.max_replicas, autoscaler.metrics), (Some(3), 6, None));
-    assert_eq!((budget.max_unavailable, budget.min_available, budget.selector), (None, None, None), "two numbers would be refused");
-    assert!(budget.unhealthy_pod_eviction_policy.is_some(), "there was none");
+    assert_eq!(budget.spec, None, "two numbers would be refused, and that there was no policy counts, too");
 
     let given = ["kubernetes.autoscale.min", "kubernetes.autoscale.cpu", "kubernetes.disruption.max_unavailable"];
     let made = scaled(&given, &json!([]));

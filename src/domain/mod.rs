@@ -34,6 +34,7 @@ pub mod rollout;
 pub mod scale;
 mod scaling;
 pub mod secret;
+pub mod shown;
 pub mod status;
 pub mod step;
 pub mod sticky;

@@ -14,10 +14,10 @@ const SHORTEST: usize = 4;
 /// Shorter pieces of an encoded secret occur by chance.
 const SHORTEST_PIECE: usize = 8;
 
-/// Whether a variable is named like a secret, whoever set it.
-pub fn names_a_secret(variable: &str) -> bool {
-    let variable = variable.to_uppercase();
-    ENDS.iter().any(|end| variable.ends_with(end))
+/// Whether a variable, a field or an option is named like a secret, whoever set it.
+pub fn names_a_secret(name: &str) -> bool {
+    let name = name.to_uppercase().replace(['-', '.'], "_");
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Knows the secrets of a run, raw and encoded (base64 in every alignment, percent, JSON); cheap to clone.

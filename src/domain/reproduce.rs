@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
         autoscaling::v2::{HorizontalPodAutoscaler, MetricIdentifier, MetricSpec, MetricTarget},
-        core::v1::{Container, PodSpec, Probe, Service},
+        core::v1::{Container, EnvVar, PodSpec, Probe, Service},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -15,6 +15,7 @@ use super::{
     containers::JAVA_OPTIONS,
     manifests::{is_ours, keys},
     problem::{Problem, Result},
+    shown::hide,
 };
 
 /// What is live of one application.
@@ -58,7 +59,8 @@ const CONTAINER_FIELDS: [&str; 14] = [
     "terminationMessagePolicy",
 ];
 
-/// The text of `shipway.yaml`; what no setting says is listed in its head, and stays as it is when the Deployment is taken over.
+/// The text of `shipway.yaml`; what no setting says is listed in its head, and stays as it is when the Deployment is taken over. So are
+/// passwords that stand in plain, which no file may hold that is committed.
 pub fn shipway_yaml(running: &Running<'_>) -> Result<String> {
     let spec = running.deployment.spec.clone().unwrap_or_default();
     let pod = spec.template.spec.clone().unwrap_or_default();
@@ -93,7 +95,7 @@ fn kubernetes(running: &Running<'_>, spec: &DeploymentSpec, pod: &PodSpec, conta
     set("adopt", (!ours(running)).then(|| json!(true)));
     set("container", (pod.containers.len() > 1).then(|| json!(running.container)));
     set("replicas", spec.replicas.filter(|_| running.autoscaler.is_none()).map(|replicas| json!(replicas)));
-    set("args", container.args.as_ref().map(|args| json!(args)));
+    set("args", container.args.as_ref().map(|args| json!(args)).filter(is_open));
     let (jvm, env, secrets) = environment(container);
     set("jvm", jvm);
     set("env", env);
@@ -112,7 +114,7 @@ fn kubernetes(running: &Running<'_>, spec: &DeploymentSpec, pod: &PodSpec, conta
 /// `JAVA_TOOL_OPTIONS` as a list, plain variables, variables from Secrets; others are in no setting.
 fn environment(container: &Container) -> (Option<Value>, Option<Value>, Option<Value>) {
     let (mut jvm, mut env, mut secrets) = (None, Map::new(), Map::new());
-    for variable in container.env.iter().flatten() {
+    for variable in container.env.iter().flatten().filter(|variable| is_open_variable(variable)) {
         let secret = variable.value_from.as_ref().and_then(|from| from.secret_key_ref.as_ref()).filter(|key| key.optional != Some(true));
         match (&variable.value, secret) {
             (Some(options), _) if variable.name == JAVA_OPTIONS && !options.contains(['"', '\'']) => {
@@ -125,6 +127,22 @@ fn environment(container: &Container) -> (Option<Value>, Option<Value>, Option<V
     }
     let some = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
     (jvm, some(env), some(secrets))
+}
+
+/// Whether nothing in it is named like a secret.
+fn is_open(value: &Value) -> bool {
+    hide(&mut value.clone(), None).is_empty()
+}
+
+fn is_open_variable(variable: &EnvVar) -> bool {
+    is_open(&json!(variable))
+}
+
+/// What is left out because it would show a password: variables, and the arguments when one of them does.
+fn closed(container: &Container) -> Vec<String> {
+    let variables = container.env.iter().flatten().filter(|variable| !is_open_variable(variable));
+    let arguments = container.args.as_ref().filter(|args| !is_open(&json!(args)));
+    variables.map(|variable| variable.name.clone()).chain(arguments.map(|_| "the container's arguments".to_string())).collect()
 }
 
 fn resources(resources: &k8s_openapi::api::core::v1::ResourceRequirements) -> Option<Value> {
@@ -243,14 +261,19 @@ fn head(running: &Running<'_>, pod: &PodSpec, container: &Container) -> String {
         beyond.extend(unsaid(autoscaler));
         beyond.extend(autoscaler.spec.behavior.as_ref().map(|_| "autoscaler.spec.behavior".to_string()));
     }
-    let list: String = beyond.iter().map(|field| format!("#   {field}\n")).collect();
-    match list.is_empty() {
-        true => "# Made by shipway init --from-cluster: what runs, as settings.\n".to_string(),
-        false => format!(
-            "# Made by shipway init --from-cluster: what runs, as settings. No setting says the following, which stays as it is in the\n\
-             # cluster; kubernetes.patches can say it for a new one:\n{list}"
-        ),
+    let list = |names: &[String]| names.iter().map(|name| format!("#   {name}\n")).collect::<String>();
+    let mut head = "# Made by shipway init --from-cluster: what runs, as settings.\n".to_string();
+    if !beyond.is_empty() {
+        head += "# No setting says the following, which stays as it is in the cluster; kubernetes.patches can say it for a new one:\n";
+        head += &list(&beyond);
     }
+    let closed = closed(container);
+    if !closed.is_empty() {
+        head += "# The following holds a password in plain, and is left out of a file that is committed. Put it into a Secret and name that\n\
+                 # below kubernetes.secrets (VARIABLE: secret/key); until then a Deployment that is taken over keeps what it has:\n";
+        head += &list(&closed);
+    }
+    head
 }
 
 fn beyond(path: &str, value: Value, known: &[&str]) -> Vec<String> {
@@ -267,6 +290,28 @@ mod tests {
         let reference = json!({"kind": "Deployment", "name": "web"});
         let spec = json!({"scaleTargetRef": reference, "minReplicas": 2, "maxReplicas": 5, "metrics": metrics});
         serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn no_password_goes_into_a_file_that_is_committed() {
+        let deployment: Deployment =
+            serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {"selector": {}, "template": {"spec": {
+            "containers": [{"name": "app", "args": ["--db.password=hush", "--verbose"], "env": [{"name": "COLOUR", "value": "blue"},
+                {"name": "DB_PASSWORD", "value": "hush"}, {"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g -Dstore.password=hush"},
+                {"name": "API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "web", "key": "token"}}}]}]}}}}))
+            .unwrap();
+        let running = Running {
+            namespace: "trade",
+            name: "web",
+            container: "app",
+            deployment: &deployment,
+            service: None,
+            autoscaler: None,
+            disruption: None,
+        };
+        let text = shipway_yaml(&running).unwrap();
+        assert!(!text.contains("hush") && text.contains("COLOUR: blue") && text.contains("API_TOKEN: web/token"), "{text}");
+        assert!(text.contains("#   DB_PASSWORD\n#   JAVA_TOOL_OPTIONS\n#   the container's arguments\n"), "{text}");
     }
 
     #[test]

@@ -227,7 +227,7 @@ fn conflict(status: &Status, what: &str) -> Problem {
 
 fn invalid(status: &Status, what: &str, sentence: &str) -> Problem {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fixed: Vec<String> = causes.filter(|cause| is_immutable(&cause.message)).map(|cause| cause.field.clone()).collect();
+    let fixed: Vec<_> = causes.filter(|cause| is_immutable(&cause.message)).collect();
     if sentence.contains("provided port is already allocated") {
         let problem =
             Problem::new(Code::ManifestInvalid, format!("another Service of the cluster has the node port of {what}: {sentence}"));
@@ -236,8 +236,15 @@ fn invalid(status: &Status, what: &str, sentence: &str) -> Problem {
     if fixed.is_empty() && !is_immutable(sentence) {
         return Problem::new(Code::ManifestInvalid, format!("the API server refuses {what}: {sentence}"));
     }
-    let field = if fixed.is_empty() { "a field".to_string() } else { fixed.join(", ") };
-    Problem::new(Code::FieldImmutable, format!("{field} of {what} cannot be changed: {sentence}"))
+    // the value that stands before the reason is a whole template at times, with all that is secret in it
+    let (field, why) = match fixed.first() {
+        None => ("a field".to_string(), sentence),
+        Some(first) => {
+            let fields: Vec<&str> = fixed.iter().map(|cause| cause.field.as_str()).collect();
+            (fields.join(", "), first.message.rsplit(": ").next().unwrap_or_default())
+        }
+    };
+    Problem::new(Code::FieldImmutable, format!("{field} of {what} cannot be changed: {}", clean(why)))
         .hint(format!("keep its value, or remove the object first; nothing was recreated ({what})"))
 }
 

@@ -40,6 +40,12 @@ fn immutable_fields_are_named() {
     let problem = of(json!({"code": 422, "reason": "Invalid", "message": "Deployment is invalid", "details": {"causes": causes}}));
     assert_eq!((problem.code, problem.exit_code()), (Code::FieldImmutable, 10));
     assert!(problem.message.starts_with("spec.selector of deployments web cannot be changed"), "{}", problem.message);
+    let dump = "Invalid value: {\"env\":[{\"name\":\"A\",\"value\":\"hush\"}]}: field is immutable";
+    let causes = json!([{"reason": "FieldValueInvalid", "message": dump, "field": "spec.template"}]);
+    let whole = of(
+        json!({"code": 422, "reason": "Invalid", "message": format!("Job is invalid: spec.template: {dump}"), "details": {"causes": causes}}),
+    );
+    assert_eq!(whole.message, "spec.template of deployments web cannot be changed: field is immutable");
     let other = of(json!({"code": 422, "reason": "Invalid", "message": "spec.replicas: Invalid value: -1"}));
     assert_eq!(other.code, Code::ManifestInvalid);
 }

@@ -29,7 +29,7 @@ fn takeover(ground: &Ground, tag: &str, number: u64) -> Publish {
     Publish { adopt: true, ..ground.publish_of(workload, number) }
 }
 
-fn manifests(replicas: i32) -> Value {
+pub fn manifests(replicas: i32) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "labels": {"team": "blue"}},
          "spec": {"replicas": replicas, "selector": {"matchLabels": {"run": "theirs"}}, "strategy": {"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}},
@@ -43,7 +43,7 @@ fn manifests(replicas: i32) -> Value {
 }
 
 /// Waits until all pods that are wanted are available.
-async fn settle(ground: &Ground) -> Deployment {
+pub async fn settle(ground: &Ground) -> Deployment {
     let api: Api<Deployment> = ground.api().await;
     for _ in 0..200 {
         let live = api.get(NAME).await.unwrap();
@@ -57,7 +57,7 @@ async fn settle(ground: &Ground) -> Deployment {
 }
 
 /// What must be as it was, as JSON.
-fn kept(deployment: &Deployment) -> Value {
+pub fn kept(deployment: &Deployment) -> Value {
     let spec = deployment.spec.clone().unwrap();
     let pod = spec.template.spec.unwrap();
     let containers: Vec<Value> = pod
@@ -160,7 +160,7 @@ async fn an_autoscaler_and_a_budget_stay_as_they_are() {
     assert_eq!(after.metrics.unwrap()[0].type_, "Resource", "one aim that is set replaces all");
 }
 
-fn program(ground: &Ground, name: &str, arguments: &[&str], input: Option<&Value>) -> Output {
+pub fn program(ground: &Ground, name: &str, arguments: &[&str], input: Option<&Value>) -> Output {
     use std::io::Write;
     let mut command = Command::new(lab().program(name));
     command
@@ -258,43 +258,4 @@ async fn several_containers_ask_for_a_name() {
         2,
         "the container that is ours is known again"
     );
-}
-
-#[tokio::test]
-async fn the_settings_that_init_writes_reproduce_what_runs() {
-    let ground = Ground::pretended("init").await;
-    program(&ground, "kubectl", &["apply", "-f", "-"], Some(&manifests(3)));
-    settle(&ground).await;
-    let folder = ground.folder.path();
-    let init = |arguments: &[&str]| {
-        let run = crate::support::shipway::shipway(folder).args(["init", "--from-cluster", "--app", NAME]).args(arguments);
-        run.env("KUBECONFIG", &ground.namespace.kubeconfig).env("SHIPWAY_KUBERNETES_NAMESPACE", &ground.namespace.name).run()
-    };
-    init(&[]).expect_code(0).expect_text(&["shipway.yaml is written"]);
-    let text = std::fs::read_to_string(folder.join("shipway.yaml")).unwrap();
-    for said in [
-        "adopt: true",
-        "replicas: 3",
-        "max_surge: ",
-        "COLOUR: blue",
-        "memory: 70Mi",
-        "#   spec.template.spec.volumes",
-        "#   containers[server].volumeMounts",
-    ] {
-        assert!(text.contains(said), "no {said} in\n{text}");
-    }
-    init(&[]).expect_code(0).expect_text(&["says this already"]);
-    std::fs::write(folder.join("shipway.yaml"), "app: mine\n").unwrap();
-    init(&[]).expect_code(2).expect_text(&["-app: mine", "file-exists", "--force"]);
-    assert_eq!(std::fs::read_to_string(folder.join("shipway.yaml")).unwrap(), "app: mine\n");
-    init(&["--force"]).expect_code(0);
-    assert_eq!(std::fs::read_to_string(folder.join("shipway.yaml")).unwrap(), text);
-
-    // with these settings a publish of what runs already changes nothing of the pods but their labels
-    let plan = crate::support::shipway::shipway(folder).args(["plan", "--set", &format!("image.ref={}", image("1"))]);
-    let plan = plan.env("KUBECONFIG", &ground.namespace.kubeconfig).env("SHIPWAY_REGISTRY_INSECURE", "true").run().expect_code(0);
-    let difference = plan.stdout.split_once("changes on the cluster").unwrap().1;
-    // the sign stands before the text's own indentation
-    let changed: Vec<&str> = difference.lines().filter(|line| line.starts_with("    -  ")).collect();
-    assert!(changed.is_empty(), "{changed:?}\n{}", plan.stdout);
 }

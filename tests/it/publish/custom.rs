@@ -41,7 +41,7 @@ fn custom(ground: &Ground, manifests: &str, patches: &str) -> Result<Custom, Pro
     Custom::read(&file("deploy/app.yaml", manifests), &file("deploy/patch.yaml", patches), &ground.namespace.name)
 }
 
-fn with(ground: &Ground, tag: &str, manifests: &str, patches: &str) -> Workload {
+pub fn with(ground: &Ground, tag: &str, manifests: &str, patches: &str) -> Workload {
     Workload { custom: custom(ground, manifests, patches).unwrap(), ..ground.workload(tag) }
 }
 

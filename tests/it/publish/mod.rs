@@ -16,10 +16,12 @@ mod neighbours;
 mod preflight;
 mod print;
 mod releases;
+mod reproduced;
 mod restarted;
 mod rough;
 mod runs;
 mod scaling;
+mod shown;
 mod soak;
 mod watching;
 
