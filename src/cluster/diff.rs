@@ -94,7 +94,7 @@ impl Cluster {
         differences.push(self.difference(objects.autoscaler.as_ref(), live.autoscaler.as_ref()).await?);
         differences.push(self.difference(objects.disruption.as_ref(), live.disruption.as_ref()).await?);
         let mut differences: Vec<ObjectDiff> = differences.into_iter().flatten().collect();
-        differences.extend(self.other_differences(&objects.others).await?);
+        differences.extend(self.other_differences(&objects.others, &objects.deployment.name_any()).await?);
         Ok(differences)
     }
 

@@ -9,6 +9,7 @@ mod diff;
 mod evidence;
 mod fence;
 mod intent;
+mod jobs;
 mod lease;
 mod line;
 mod lock;

@@ -32,10 +32,12 @@ use crate::domain::{
 /// One object of the user's own, with what the cluster knows of it.
 #[derive(Debug, Clone)]
 pub struct Other {
-    value: Value,
-    identity: Identity,
-    resource: ApiResource,
+    pub(super) value: Value,
+    pub(super) identity: Identity,
+    pub(super) resource: ApiResource,
     live: Option<DynamicObject>,
+    /// The application that a publish brings it with; None: it is put back, or taken away.
+    pub(super) published_with: Option<String>,
 }
 
 /// Which of them: those that pods may need come before the Deployment, what stands on it (an Ingress, a CronJob) after it.
@@ -80,7 +82,7 @@ impl Cluster {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
         let live = self.call(("get", &resource.plural, &identity.name), api.get_opt(&identity.name)).await;
         let live = live.map_err(|problem| needed(problem, &resource, &identity, &self.namespace))?;
-        Ok(Other { value: value.clone(), identity, resource, live })
+        Ok(Other { value: value.clone(), identity, resource, live, published_with: None })
     }
 
     /// The names of Kubernetes' own kinds are known; of others the API server is asked.
@@ -122,7 +124,7 @@ impl Cluster {
     }
 
     async fn look_at_other(&self, publish: &Publish, value: &Value, before: &[Other], events: &Events) -> Result<Other> {
-        let other = self.other(value, before).await?;
+        let other = Other { published_with: Some(publish.workload.name.clone()), ..self.other(value, before).await? };
         let foreign = other.live.as_ref().filter(|live| !is_ours(&live.metadata, &publish.workload.name));
         if let Some(live) = foreign.filter(|_| !publish.adopt) {
             return Err(not_ours(&other.identity.kind.to_lowercase(), &other.identity.name, &live.metadata, &self.namespace));
@@ -177,14 +179,20 @@ impl Cluster {
     }
 
     async fn apply_other(&self, other: &Other, mode: Mode, events: &Events) -> Result<DynamicObject> {
-        let Other { value, identity, resource, live } = other;
+        let Other { value, identity, resource, live, .. } = other;
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
         let action = ("patch", resource.plural.as_str(), identity.name.as_str());
         let applied = match self.attempt(action, api.patch(&identity.name, &params(MANAGER, mode), &Patch::Apply(value))).await? {
             Ok(applied) => applied,
             Err(error) if problem::is_not_served(&error) => return Err(self.not_served(identity, resource).await),
             Err(error) => {
-                return Err(needed(problem::problem(&error, self.action(action)), resource, identity, &self.namespace));
+                let problem = needed(problem::problem(&error, self.action(action)), resource, identity, &self.namespace);
+                return match live {
+                    Some(live) if problem.code == Code::FieldImmutable && identity.is("batch", "Job") => {
+                        self.renew_job(other, live, mode, problem, events).await
+                    }
+                    _ => Err(problem),
+                };
             }
         };
         if !mode.dry_run {
@@ -264,9 +272,10 @@ impl Cluster {
     }
 
     /// What a publish would change of them.
-    pub(super) async fn other_differences(&self, values: &[Value]) -> Result<Vec<ObjectDiff>> {
+    pub(super) async fn other_differences(&self, values: &[Value], application: &str) -> Result<Vec<ObjectDiff>> {
         let mut differences = Vec::new();
         for other in self.others(values).await? {
+            let other = Other { published_with: Some(application.to_string()), ..other };
             let mode = Mode { dry_run: true, force: true, ..Mode::default() };
             let live = other.live.as_ref();
             let shown = match (self.apply_other(&other, mode, &Events::none()).await, live) {

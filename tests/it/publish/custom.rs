@@ -24,7 +24,7 @@ use crate::support::lab::lab;
 pub async fn may_more(ground: &Ground) {
     let role: Role = serde_json::from_value(json!({"metadata": {"name": "more"}, "rules": [
         {"apiGroups": ["", "batch", "apps", "networking.k8s.io", "events.k8s.io"],
-         "resources": ["configmaps", "secrets", "serviceaccounts", "cronjobs", "persistentvolumeclaims", "ingresses", "statefulsets", "events", "endpoints"],
+         "resources": ["configmaps", "secrets", "serviceaccounts", "cronjobs", "jobs", "persistentvolumeclaims", "ingresses", "statefulsets", "events", "endpoints"],
          "verbs": ["get", "create", "patch", "delete"]}]}))
     .unwrap();
     ground.api::<Role>().await.create(&PostParams::default(), &role).await.unwrap();

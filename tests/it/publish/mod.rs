@@ -9,6 +9,7 @@ mod failures;
 mod going;
 mod ground;
 mod half;
+mod jobs;
 mod killed;
 mod killed_errands;
 mod misfortune;
