@@ -103,6 +103,30 @@ async fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn files_variables_and_claims_that_are_not_there_are_named() {
+    let ground = Ground::pretended("not there").await;
+    create::<ConfigMap>(&ground, json!({"metadata": {"name": "settings"}, "data": {"colour": "blue"}})).await;
+    let variable = |name: &str, map: &str| json!({"name": name, "valueFrom": {"configMapKeyRef": {"name": map, "key": "color"}}});
+    let mounts = json!([{"name": "files", "mountPath": "/files"}, {"name": "data", "mountPath": "/data"}]);
+    let container = json!({"name": "app", "env": [variable("COLOUR", "settings"), variable("SHAPE", "shapes")], "volumeMounts": mounts});
+    let volumes =
+        json!([{"name": "files", "configMap": {"name": "templates"}}, {"name": "data", "persistentVolumeClaim": {"claimName": "orders"}}]);
+    let mut workload = ground.workload("1");
+    let pod = json!({"containers": [container], "volumes": volumes});
+    patched(&mut workload, json!({"kind": "Deployment", "spec": {"template": {"spec": pod}}}));
+    let problem = refused(&ground, workload).await;
+    let absent = format!("which does not exist in namespace {}", ground.namespace.name);
+    for words in [
+        "variable COLOUR of container app names the ConfigMap settings, which has no key color (it has colour)".to_string(),
+        format!("variable SHAPE of container app names the ConfigMap shapes, {absent}"),
+        format!("volume files names the ConfigMap templates, {absent}"),
+        format!("volume data names the PersistentVolumeClaim orders, {absent}"),
+    ] {
+        assert!(problem.message.contains(&words), "{words:?} is not in: {}", problem.message);
+    }
+}
+
+#[tokio::test]
 async fn a_surge_that_the_quota_has_no_room_for() {
     let ground = Ground::new("no room");
     ground.publish_tag("1", 1).await.unwrap();

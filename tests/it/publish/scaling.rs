@@ -11,7 +11,7 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 use shipway::{
     cluster::{Publish, Scaled, Scaling},
-    domain::{problem::Result, workload::Autoscale},
+    domain::{event::Change, problem::Result, workload::Autoscale},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,29 @@ fn owned(deployment: &Deployment) -> bool {
     let entries = deployment.metadata.managed_fields.iter().flatten();
     let ours = entries.filter(|entry| entry.manager.as_deref() == Some("shipway"));
     ours.filter_map(|entry| entry.fields_v1.as_ref()).any(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+}
+
+#[tokio::test]
+async fn every_aim_that_settings_can_say_is_taken_by_the_api_server() {
+    let ground = Ground::pretended("aims").await;
+    let mut workload = ground.workload("1");
+    let one = |name: &str, value: &str| quantities(&[(name, value)]);
+    let (metrics, external) = (one("http_requests", "100"), one("queue_length", "30500m"));
+    workload.autoscale = Some(Autoscale { min: 1, max: 5, cpu: Some(70), memory: Some(80), metrics, external });
+    ground.publish(&ground.publish_of(workload.clone(), 1)).await.unwrap();
+    let autoscaler = ground.api::<HorizontalPodAutoscaler>().await.get(NAME).await.unwrap();
+    let aims: Vec<serde_json::Value> = autoscaler.spec.metrics.iter().flatten().map(|metric| json!(metric)).collect();
+    let resource = |name: &str, percent: i32| json!({"type": "Resource", "resource": {"name": name, "target": {"type": "Utilization", "averageUtilization": percent}}});
+    let average = |name: &str, value: &str| json!({"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": value}});
+    let expected = [
+        resource("cpu", 70),
+        resource("memory", 80),
+        json!({"type": "Pods", "pods": average("http_requests", "100")}),
+        json!({"type": "External", "external": average("queue_length", "30500m")}),
+    ];
+    assert_eq!(aims, expected);
+    let again = ground.cluster().await.diff(&ground.publish_of(workload, 2)).await.unwrap();
+    assert!(again.iter().all(|diff| diff.change == Change::Unchanged), "{:?}", again.iter().map(|diff| diff.unified()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
