@@ -42,7 +42,7 @@ pub async fn preview(plan: &Plan) -> Result<Preview> {
         (false, None) => Some(generated(plan, built.as_ref(), application.as_ref())?),
     };
     let image = plan.ready_image.as_ref().unwrap_or(&plan.target);
-    let version = image.tag.clone().unwrap_or_default();
+    let version = image.tag.clone().or_else(|| image.digest.as_ref().map(|digest| digest.short().to_string())).unwrap_or_default();
     let workload = plan.workload(image, &version, application.as_ref(), &ImageFacts::default());
     let (config, pushed) = config::of_release(plan).await?;
     let workload = Workload { custom: custom::read(plan)?, config, pushed, ..workload };

@@ -12,7 +12,7 @@ use shipway::domain::{
 
 use super::{
     causes::{Sign, broken, broken_next, container, create, edit, ends_twice, pull_fails, refused, start_fails},
-    ground::{Ground, NAME, image, image_that_starts, quantities},
+    ground::{Ground, NAME, image, image_that_starts, patched, quantities},
 };
 use crate::support::lab::lab;
 
@@ -38,6 +38,20 @@ async fn an_application_that_crashes() {
     assert!(logs.iter().any(|log| log.contains("names no database")), "{logs:?}");
     let next = ground.publish_tag("2", 3).await.unwrap();
     assert_eq!((next.revision, next.previous), (3, Some(1)));
+}
+
+#[tokio::test]
+async fn of_two_containers_the_one_at_fault_shows_its_life_before() {
+    let ground = Ground::new("second container");
+    let side = json!({"name": "side", "image": image("crash").to_string()});
+    let broken = broken(&ground, "second container", ends_twice(), |workload| {
+        // without a probe of its own it counts as ready until it ends
+        workload.rolling.min_ready_seconds = 10;
+        patched(workload, json!({"kind": "Deployment", "spec": {"template": {"spec": {"containers": [side]}}}}));
+    });
+    let broken = broken.await.code("crash-loop").says(&["container side of pod web-"]);
+    let logs = broken.evidence(EvidenceKind::Log);
+    assert!(logs.contains("/side (previous)\n") && logs.contains("names no database") && !logs.contains("/app"), "{logs}");
 }
 
 #[tokio::test]
