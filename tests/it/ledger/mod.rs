@@ -67,6 +67,10 @@ async fn does_what_a_ledger_does(url: &str) {
     assert_eq!(ids(Filter { environment: "prod".into(), ..all() }).await, ["2"]);
     assert_eq!(ids(Filter { result: "unknown".into(), ..all() }).await, ["3"]);
     assert_eq!(ids(Filter { result: "succeeded".into(), ..all() }).await, ["1"]);
+    for (result, id) in [("succeeded", "1"), ("rolled_back", "2"), ("unknown", "3")] {
+        let found = ledger.changes(&Filter { result: result.into(), limit: 1, ..all() }).await.unwrap();
+        assert_eq!(found.iter().map(|change| change.id.as_str()).collect::<Vec<_>>(), [id], "later ones of another result do not count");
+    }
     assert_eq!(ids(Filter { since: 5_500, ..all() }).await, ["3"]);
     assert_eq!(ids(Filter { line: "other".into(), ..all() }).await, Vec::<String>::new());
 
@@ -117,6 +121,21 @@ async fn a_build_is_done_once(url: &str) {
         );
     }
     assert_eq!(ledger.begin("l", "other", "b", TTL).await.unwrap(), Begun::Another);
+    builds_that_nobody_takes_up_are_forgotten(&ledger).await;
+}
+
+/// A claim that nobody keeps goes with what ended as long ago, and one that is held stays.
+async fn builds_that_nobody_takes_up_are_forgotten(ledger: &Ledger) {
+    let left = async |key: &str, ttl: Duration| ledger.begin(key, "content", "a", ttl).await.unwrap();
+    left("left", Duration::from_millis(1)).await;
+    left("held", TTL).await;
+    let forgotten = async {
+        while ledger.knows("left").await.unwrap() {
+            ledger.prune(0).await.unwrap();
+        }
+    };
+    tokio::time::timeout(TTL, forgotten).await.unwrap();
+    assert!(ledger.knows("held").await.unwrap());
 }
 
 /// Each writer has a connection of its own, makes the tables if it is the first, and claims the one build.
