@@ -341,3 +341,15 @@ fn a_plain_shell() {
     // An unknown CI that says CI=true is no known one.
     assert_eq!(variables(&[("CI", "true"), ("CI_COMMIT_SHA", "x")]).good().ci.kind, CiKind::Shell);
 }
+
+#[test]
+fn the_jobs_own_image_fetches_pushed_files_when_it_is_one_of_ours() {
+    let pushed = ("SHIPWAY_KUBERNETES_CONFIG_PUSHED", "true");
+    let image = |more: &[(&'static str, &'static str)]| gitlab(more).settings.kubernetes.config.image;
+    let ours = ("CI_JOB_IMAGE", "registry.example.test/tools/shipway-maven:1");
+    assert_eq!(image(&[pushed, ours]).as_deref(), Some(ours.1));
+    assert_eq!(image(&[ours]), None, "nobody asked for it");
+    assert_eq!(image(&[pushed, ("CI_JOB_IMAGE", "maven:3-shipway")]), None);
+    let named = ("SHIPWAY_KUBERNETES_CONFIG_IMAGE", "mirror.example.test/shipway:2");
+    assert_eq!(image(&[pushed, ours, named]).as_deref(), Some(named.1));
+}
