@@ -70,7 +70,7 @@ impl Held {
             match timeout(timing.renewal(), session.client.set_data(&path, holder, None)).await {
                 Ok(Ok(stat)) => break (sent, stat),
                 Ok(Err(error)) if is_over(&error) => {
-                    return Err(wanted.claim.lost("the session expired in the moment in which it was our turn"));
+                    return Err(session.address.unreachable("the session expired in the moment in which it was our turn"));
                 }
                 Ok(Err(error)) if !super::is_unsure(&error) => return Err(session.address.problem("take the claim", &error)),
                 _ if Instant::now() >= deadline => return Err(session.address.unreachable("no answer in time")),

@@ -152,7 +152,7 @@ impl<'a> Queue<'a> {
         ours.sort_unstable_by_key(|node| node.sequence);
         let mut ours = ours.into_iter();
         let Some(first) = ours.next() else {
-            return Err(self.wanted.claim.lost("our place in the queue was taken away"));
+            return Err(self.session.address.unreachable("our place in the queue went with our session"));
         };
         for more in ours {
             let path = format!("{}/{}", self.folder, more.name);

@@ -3,15 +3,28 @@
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::again;
 use crate::{
-    center::{Center, Wanted},
+    center::{Center, Hold, Wanted},
     domain::{
         claim::Tenure,
         event::Events,
-        problem::{Problem, Result},
+        problem::{Class, Problem, Result},
     },
     process::{Marker, end_marked, uptime},
 };
+
+/// Waits for the claim. Who waits as long as it takes also waits for a centre that is away.
+async fn claim(center: &Center, wanted: &Wanted, events: &Events, cancel: &CancellationToken) -> Result<Hold> {
+    loop {
+        match center.claim(wanted, events, cancel).await {
+            Err(problem) if wanted.wait.is_none() && problem.class() == Class::Transient && !cancel.is_cancelled() => {
+                again(problem, wanted, events, cancel).await;
+            }
+            claimed => return claimed,
+        }
+    }
+}
 
 /// Holds the claim until the guard is done: `guard` gives the marker of what it starts, then nothing, and ends with the guard itself. `say`
 /// tells the guard how long the claim may be counted on. Whatever the guard left running is ended before the claim is given back.
@@ -25,7 +38,7 @@ pub async fn keep(
 ) -> Result<()> {
     let Some(marker) = guard.recv().await.map(|line| Marker::of(&line)) else { return Ok(()) };
     let hold = tokio::select! {
-        hold = center.claim(wanted, events, cancel) => hold?,
+        hold = claim(center, wanted, events, cancel) => hold?,
         _ = guard.recv() => return Ok(()),
     };
     let (timing, token) = (wanted.timing, hold.tenure().token);

@@ -9,6 +9,9 @@ mod guard;
 mod keeper;
 mod serve;
 
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
 pub use self::{
     guard::{Guarded, guard},
     keeper::keep,
@@ -20,7 +23,8 @@ use crate::{
     cluster::Cluster,
     domain::{
         claim::{Claim, Kind, Timing},
-        problem::Result,
+        event::Events,
+        problem::{Problem, Result},
     },
     plan::Plan,
     settings::LockBackend,
@@ -41,6 +45,15 @@ pub async fn center(plan: &Plan, command: &str) -> Result<Center> {
 pub fn wanted(plan: &Plan, claim: Claim, shared: bool) -> Wanted {
     let wait = (claim.kind() == Kind::Lock).then_some(plan.settings.lock.wait);
     Wanted { claim, holder: plan.holder(), wait, timing: Timing { ttl: plan.settings.lock.ttl }, shared }
+}
+
+/// Says why a claim could not even be waited for, and waits a little.
+async fn again(problem: Problem, wanted: &Wanted, events: &Events, cancel: &CancellationToken) {
+    events.warning(problem.message, problem.hint);
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = sleep(wanted.timing.renewal()) => {}
+    }
 }
 
 /// Changes an application under its publish lock. Where that is no Lease of the cluster, it is taken here, first of all, and given back last.

@@ -9,12 +9,13 @@ use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::again;
 use crate::{
     center::{Center, Hold, Wanted},
     domain::{
         claim::Tenure,
         event::Events,
-        problem::{Class, Problem, Result},
+        problem::{Class, Result},
     },
     net::{Answer, Server},
     process::uptime,
@@ -61,14 +62,6 @@ async fn stand(center: &Center, wanted: &Wanted, shared: &Shared, events: &Event
         }
     }
     Ok(())
-}
-
-async fn again(problem: Problem, wanted: &Wanted, events: &Events, cancel: &CancellationToken) {
-    events.warning(problem.message, problem.hint);
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = sleep(wanted.timing.renewal()) => {}
-    }
 }
 
 /// Until it is lost, or until we are to end: then others have it at once.

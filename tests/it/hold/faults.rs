@@ -154,3 +154,20 @@ fn a_wall_clock_that_jumps() {
     first.wait().expect_code(LOST);
     next.wait().expect_code(0).expect_text(&["alone with token 2\n"]);
 }
+
+/// All of it stands still, the command and both of its watchers. Nobody can end it in time, so the next holder has a higher token; when it
+/// wakes, it is ended.
+#[test]
+fn a_machine_that_is_suspended() {
+    let site = Site::short("hold suspended");
+    let first = holding(&site);
+    let mut next = site.lock("bob", "echo next with token $SHIPWAY_FENCING_TOKEN").spawn();
+    next.wait_for("held by ada@test");
+    let number = |name: &str| std::fs::read_to_string(site.path(name)).unwrap().trim().parse().unwrap();
+    let all = [first.id(), keeper(first.id()), number("command"), number("orphan")];
+    all.iter().for_each(|id| signal(*id, Signal::STOP));
+    next.wait().expect_code(0).expect_text(&["took over lock nightly of ada@test", "next with token 2\n"]);
+    all.iter().rev().for_each(|id| signal(*id, Signal::CONT));
+    first.wait().expect_code(LOST);
+    site.lock("eve", ALONE).run().expect_code(0).expect_text(&["alone with token 3\n"]);
+}
