@@ -12,6 +12,7 @@ const GUARDED: &[&str] = &[
     "forge.ca",
     "forge.kind",
     "forge.url",
+    "identity",
     "image.cache",
     "image.engine",
     "image.repository",
