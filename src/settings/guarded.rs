@@ -16,6 +16,8 @@ const GUARDED: &[&str] = &[
     "image.cache",
     "image.engine",
     "image.repository",
+    "kubernetes.config.image",
+    "kubernetes.config.pushed",
     "lock.backend",
     "maven",
     "notify.secret",

@@ -21,9 +21,13 @@ use crate::{
 /// Reads the kubeconfig and the user's manifests before the long part of a run: a wrong context, path or document must not be found out
 /// after build and push. The API server is not asked.
 pub(super) async fn foresee(run: &Run) -> Result<()> {
-    if run.plan.publish == Publish::Cluster && !run.plan.is_library() {
+    let to_cluster = run.plan.publish == Publish::Cluster && !run.plan.is_library();
+    // a worker's build pushes and deploys with the worker's credentials, whatever its repository says of publishing
+    if to_cluster || run.plan.host.worker.is_some() {
         run.keeper.foresee().await?;
         rules::foresee(run).await?;
+    }
+    if to_cluster {
         run.cluster().await?;
     }
     if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {

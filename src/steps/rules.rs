@@ -1,6 +1,6 @@
 //! The company's rules at a run: where they are read from, and when they are asked.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -127,7 +127,9 @@ async fn all(run: &Run) -> Result<Vec<Rules>> {
 
 /// The rules of the runner, of the file that is named, and of the ledger.
 pub(super) fn of_all_places(named: Option<&Path>, of_ledger: Option<&str>) -> Result<Vec<Rules>> {
-    let of_runner = Some(Path::new(OF_THE_RUNNER)).filter(|path| path.exists());
+    // what is there and cannot be read denies
+    let is_missing = |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let of_runner = Some(Path::new(OF_THE_RUNNER)).filter(|path| !is_missing(path));
     let mut rules = Vec::new();
     for path in [of_runner, named].into_iter().flatten() {
         let text = std::fs::read_to_string(path).map_err(|error| invalid(&path.display().to_string(), &error.to_string()))?;

@@ -85,7 +85,11 @@ pub async fn watch(center: &Center, place: &Place, watched: &Watched, events: &E
                     if version.config.hash == shown {
                         continue;
                     }
-                    write_config(&config, &watched.to)?;
+                    // the next version, or this one told once more, finds the disk as it is then
+                    if let Err(problem) = write_config(&config, &watched.to) {
+                        events.warning(format!("the command goes on with the files that it has: {}", problem.message), problem.hint);
+                        continue;
+                    }
                     shown = version.config.hash;
                     events.note(format!("version {} is there: the command is {}", version.version, told(watched)));
                     match watched.signal {

@@ -184,8 +184,8 @@ impl Desk {
         };
         let token = task.token.as_ref().ok_or_else(|| Problem::new(Code::IdentityMissing, "the message has no identity token"))?;
         let claims = match identity.issuer.verify(token, true).await {
-            // what is begun anew after its worker's end was in time when that one took it
-            Err(problem) if problem.code == Code::IdentityExpired && task.again && self.ledger.knows(&order.id).await? => {
+            // what is known was in time when it was begun; its content and who asked are compared there
+            Err(problem) if problem.code == Code::IdentityExpired && self.ledger.knows(&order.id).await? => {
                 identity.issuer.verify(token, false).await?
             }
             verified => verified?,

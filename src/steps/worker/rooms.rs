@@ -1,16 +1,21 @@
 //! Where builds work: a folder for each, gone with its end. What a worker that was killed left behind goes when the next one starts.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::MetadataExt,
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rustix::fs::OFlags;
+use serde_json::Value;
+
 use crate::domain::problem::{Problem, Result};
 
 const PREFIX: &str = "shipway-worker-";
+/// Bytes; a report of ours has some hundred thousand.
+const LONGEST_REPORT: u64 = 16 << 20;
 /// Held as long as the worker lives.
 const LOCK: &str = "lock";
 
@@ -72,6 +77,14 @@ impl Room {
 
     pub fn report(&self) -> PathBuf {
         self.0.join("report")
+    }
+
+    /// What the build's report says; a build can put anything in its place, so it is read as a file of some length that never blocks.
+    pub fn result(&self) -> Option<Value> {
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).ok()?;
+        let file = File::options().read(true).custom_flags(flags).open(self.report().join("report.json")).ok()?;
+        file.metadata().ok().filter(Metadata::is_file)?;
+        serde_json::from_reader(io::BufReader::new(file.take(LONGEST_REPORT))).ok()
     }
 
     pub fn path(&self) -> &Path {

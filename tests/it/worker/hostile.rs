@@ -111,6 +111,25 @@ async fn a_repository_leads_no_credential_astray() {
 }
 
 #[tokio::test]
+async fn a_report_of_the_builds_own_making_is_no_result() {
+    let forged = r#"{\"result\": \"succeeded\", \"exit_code\": 0, \"problem\": null}"#;
+    for (id, put) in [("forged", format!("echo '{forged}' > ../report/report.json")), ("pipe", "mkfifo ../report/report.json".to_string())]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = format!("sqlite:{}", dir.path().join("ledger.db").display());
+        let mut site = Site::with(&format!("[sh, -c, \"mkdir -p ../report; {put}; kill -9 $PPID; sleep 600\"]"), dir, ledger).await;
+        let worker = site.start();
+        site.ask(id, json!({})).await;
+        site.ended(1, SOON).await;
+        let result = site.answer(id)["result"].clone();
+        assert_eq!(result["result"], "failed", "{id}: {result}");
+        assert!(result["problem"]["message"].as_str().unwrap().contains("before it had a report"), "{id}: {result}");
+        worker.terminate();
+        worker.wait().expect_code(0);
+    }
+}
+
+#[tokio::test]
 async fn only_branches_and_tags_are_built() {
     let mut site = Site::new("['true']").await;
     let first = site.checkout.head();

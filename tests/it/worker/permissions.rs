@@ -36,3 +36,19 @@ async fn who_is_not_permitted_publishes_nothing() {
     let count = |what: &str| database.query_row(&format!("SELECT COUNT(*) FROM {what}"), [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!((count("events WHERE kind = 'permission'"), count("releases WHERE author = 'guest'")), (3, 1));
 }
+
+#[tokio::test]
+async fn what_is_built_without_a_publish_needs_permission_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, trace) = (format!("sqlite:{}", dir.path().join("ledger.db").display()), dir.path().join("built"));
+    let mut site = Site::with(&format!("[touch, '{}']", trace.display()), dir, ledger).await;
+    std::fs::write(site.path("rules.yaml"), "permissions: [{name: nobody, who: [ada], may: [publish]}]\nrules: []\n").unwrap();
+    let worker = site.worker().env("SHIPWAY_RULES_FILE", site.path("rules.yaml")).spawn();
+    site.ask("library", json!({})).await;
+    site.ended(1, SOON).await;
+    let result = &site.answer("library")["result"];
+    assert_eq!((&result["problem"]["code"], &result["exit_code"]), (&"rule-denied".into(), &30.into()), "{result}");
+    assert!(!trace.exists(), "it was built");
+    worker.terminate();
+    worker.wait().expect_code(0);
+}
