@@ -62,6 +62,7 @@ impl Rooms {
 impl Drop for Rooms {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+        self.dir.parent().map(sweep);
     }
 }
 
@@ -102,10 +103,17 @@ impl Drop for Room {
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        if ours && File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+        let Some(lock) = File::open(entry.path().join(LOCK)).ok().filter(|_| ours) else { continue };
+        if lock.try_lock().is_ok() && fs::read_dir(entry.path()).is_ok_and(empty) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Takes all but the lock out of a folder. A build that ends after its worker may still write into it: then the next sweep finds the lock.
+fn empty(folder: fs::ReadDir) -> bool {
+    let mut rooms = folder.flatten().filter(|entry| entry.file_name() != LOCK);
+    rooms.all(|room| fs::remove_dir_all(room.path()).is_ok())
 }
 
 /// Bytes that a folder takes on the disk; what vanishes meanwhile is not counted.
