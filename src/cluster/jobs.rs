@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use kube::{
-    Api,
-    api::{DeleteParams, DynamicObject, Patch, Preconditions},
-};
+use kube::api::{DeleteParams, DynamicObject, Patch, Preconditions};
 use serde_json::{Value, json};
 
 use super::{
@@ -60,14 +57,14 @@ impl Cluster {
         let mut value = job.value.clone();
         value["metadata"]["name"] = json!(name);
         let action = ("patch", job.resource.plural.as_str(), job.identity.name.as_str());
-        let mut tried = self.call(action, self.jobs(job).patch(&name, &params(MANAGER, mode), &Patch::Apply(&value))).await?;
+        let mut tried = self.call(action, self.of_kind(&job.resource).patch(&name, &params(MANAGER, mode), &Patch::Apply(&value))).await?;
         tried.metadata.name = Some(job.identity.name.clone());
         Ok(tried)
     }
 
     async fn replace_job(&self, job: &Other, live: &DynamicObject, mode: Mode, events: &Events) -> Result<DynamicObject> {
         let Other { value, identity, resource, .. } = job;
-        let api = self.jobs(job);
+        let api = self.of_kind(resource);
         let same = Preconditions { uid: live.metadata.uid.clone(), resource_version: None };
         let delete = DeleteParams { preconditions: Some(same), ..DeleteParams::background() };
         let action = ("delete", resource.plural.as_str(), identity.name.as_str());
@@ -88,10 +85,6 @@ impl Cluster {
         }
         let message = format!("{identity} in namespace {} was deleted to be made anew, but is not gone", self.namespace);
         Err(Problem::new(Code::FieldImmutable, message).hint("see which of its finalizers keeps it, and who set that"))
-    }
-
-    fn jobs(&self, job: &Other) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &job.resource)
     }
 }
 

@@ -79,10 +79,14 @@ impl Cluster {
             Some(other) => other.resource.clone(),
             None => self.resource(&identity, version).await?,
         };
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let api = self.of_kind(&resource);
         let live = self.call(("get", &resource.plural, &identity.name), api.get_opt(&identity.name)).await;
         let live = live.map_err(|problem| needed(problem, &resource, &identity, &self.namespace))?;
         Ok(Other { value: value.clone(), identity, resource, live, published_with: None })
+    }
+
+    pub(super) fn of_kind(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, resource)
     }
 
     /// The names of Kubernetes' own kinds are known; of others the API server is asked.
@@ -180,7 +184,7 @@ impl Cluster {
 
     async fn apply_other(&self, other: &Other, mode: Mode, events: &Events) -> Result<DynamicObject> {
         let Other { value, identity, resource, live, .. } = other;
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
+        let api = self.of_kind(resource);
         let action = ("patch", resource.plural.as_str(), identity.name.as_str());
         let applied = match self.attempt(action, api.patch(&identity.name, &params(MANAGER, mode), &Patch::Apply(value))).await? {
             Ok(applied) => applied,
@@ -231,7 +235,7 @@ impl Cluster {
                 continue;
             }
             let name = live.name_any();
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &other.resource);
+            let api = self.of_kind(&other.resource);
             let action = ("delete", other.resource.plural.as_str(), name.as_str());
             match self.attempt(action, api.delete(&name, &DeleteParams::background())).await? {
                 Err(error) if !problem::is_not_found(&error) => return Err(problem::problem(&error, self.action(action))),

@@ -1,6 +1,10 @@
 //! How registries and the cluster are reached, from the plan.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     cluster::{self, Cluster},
@@ -9,10 +13,11 @@ use crate::{
         problem::{Code, Problem, Result},
         secret::Credentials,
     },
+    forge,
     net::{self, Identity},
     plan::Plan,
     registry::{self, Access, Cache},
-    settings::{Ci, Host},
+    settings::{Ci, Host, Settings},
 };
 
 /// The one client for all registries: the credentials that are set, then those of docker's and podman's files.
@@ -56,11 +61,11 @@ pub(super) fn network(host: &Host, ci: &Ci) -> net::Options {
     }
 }
 
-/// How the code host is reached: as the outside, with the authority that its setting names.
-pub(super) fn forge_network(plan: &Plan) -> net::Options {
-    let mut options = network(&plan.host, &plan.ci);
-    options.ca.extend(plan.settings.forge.ca.as_ref().map(|ca| plan.facts.dir.join(ca)));
-    options
+/// How the code host is reached: as the outside, with the authority that its setting names, relative to `dir`.
+pub(super) fn forge_network(settings: &Settings, host: &Host, ci: &Ci, dir: &Path) -> net::Options {
+    let mut options = network(host, ci);
+    options.ca.extend(settings.forge.ca.as_ref().map(|ca| dir.join(ca)));
+    forge::network(options)
 }
 
 /// How each registry is reached: the credentials that are set stand first.

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use super::{
     identity::{self, Given},
-    ledger::{RULES, ledger},
+    ledger::{RULES, ledger, say_unknown, tell},
     rules::{self, Decision},
-    unique::unique,
 };
 use crate::{
     domain::{
@@ -14,7 +13,7 @@ use crate::{
         policy::Target,
         problem::{Problem, Result},
     },
-    ledger::{Event, Ledger},
+    ledger::Ledger,
     settings::Loaded,
 };
 
@@ -29,8 +28,7 @@ pub async fn ask(loaded: &Loaded, dir: &Path, events: &Events, action: &str, tar
         None => None,
     };
     let of_ledger = ledger.as_ref().and_then(|(_, rules)| rules.as_deref());
-    let file = loaded.settings.rules.file.as_ref().map(|file| dir.join(file));
-    let rules = rules::of_all_places(file.as_deref(), of_ledger)?;
+    let rules = rules::of_all_places(&loaded.settings, dir, of_ledger)?;
     let unproved = || loaded.host.user.clone().unwrap_or_default();
     if rules.iter().all(|rules| rules.permissions.is_empty()) {
         return Ok(unproved());
@@ -47,15 +45,6 @@ pub async fn ask(loaded: &Loaded, dir: &Path, events: &Events, action: &str, tar
     Ok(author)
 }
 
-/// Writes an event.
-///
-/// # Errors
-/// The ledger's.
-pub async fn tell(ledger: &Ledger, kind: &str, target: &Target, author: &str, detail: serde_json::Value) -> Result<()> {
-    let (app, environment) = (target.app.clone(), target.environment.clone());
-    ledger.event(&Event { id: unique()?, kind: kind.to_string(), app, environment, author: author.to_string(), detail }).await
-}
-
 /// The ledger with its rules; None when it is away, and need not be there.
 async fn known(loaded: &Loaded, dir: &Path, events: &Events) -> Result<Option<(Ledger, Option<String>)>> {
     let open = async {
@@ -65,8 +54,7 @@ async fn known(loaded: &Loaded, dir: &Path, events: &Events) -> Result<Option<(L
     };
     match open.await {
         Err(problem) if !loaded.settings.ledger.required => {
-            let text = format!("the company's rules in the ledger are not known: {}", problem.message);
-            events.warning(text, "set ledger.required where rules must be kept");
+            say_unknown(events, &problem);
             Ok(None)
         }
         found => found,

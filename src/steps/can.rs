@@ -4,9 +4,8 @@ use std::path::Path;
 
 use super::{
     identity::{self, Given},
-    ledger::{RULES, ledger},
+    ledger::{RULES, ledger, tell},
     rules::{self, Decision},
-    unique::unique,
 };
 use crate::{
     domain::{
@@ -16,7 +15,6 @@ use crate::{
         policy::Target,
         problem::{Code, Problem, Result},
     },
-    ledger::Event,
     settings::Loaded,
 };
 
@@ -51,24 +49,14 @@ pub async fn can(loaded: &Loaded, dir: &Path, mut question: Question, events: &E
             question.target.line = line.unwrap_or_default();
         }
     }
-    let file = loaded.settings.rules.file.as_ref().map(|file| dir.join(file));
-    let rules = rules::of_all_places(file.as_deref(), of_ledger.as_deref())?;
+    let rules = rules::of_all_places(&loaded.settings, dir, of_ledger.as_deref())?;
     let asker = match question.asker {
         Some(asker) => asker,
         None => identity::asker(&Given::loaded(loaded, dir), events).await,
     };
-    let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(&asker, &question.action, &question.target)).collect();
+    let Decision { answers, detail } = Decision::of(&asker, &question.action, &question.target, &rules);
     if let Some(ledger) = &ledger {
-        let detail = Decision::of(&asker, &question.action, &question.target, &rules).detail;
-        let event = Event {
-            id: unique()?,
-            kind: "can".to_string(),
-            app: question.target.app,
-            environment: question.target.environment,
-            author: loaded.host.user.clone().unwrap_or_default(),
-            detail,
-        };
-        ledger.event(&event).await?;
+        tell(ledger, "can", &question.target, loaded.host.user.as_deref().unwrap_or_default(), detail).await?;
     }
     Ok((asker, answers))
 }

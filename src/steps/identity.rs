@@ -12,7 +12,7 @@ use crate::{
         identity::{Asker, Proof},
         problem::{Code, Problem, Result},
     },
-    forge::{self, Forge, Token},
+    forge::{Forge, Token},
     issuer::Issuer,
     net,
     plan::Plan,
@@ -90,8 +90,7 @@ async fn by_forge(given: &Given<'_>) -> Result<Option<Asker>> {
     let target = place::known(given.settings, given.ci, given.sources, given.ci.project.clone_url.as_deref());
     let Some(target) = target.filter(|target| matches!(target.token, Token::Own(_))) else { return Ok(None) };
     let host = target.address.host_str().unwrap_or_default().to_string();
-    let mut network = forge::network(access::network(given.host, given.ci));
-    network.ca.extend(given.settings.forge.ca.as_ref().map(|ca| given.dir.join(ca)));
+    let network = access::forge_network(given.settings, given.host, given.ci, given.dir);
     let asking = async { Forge::connect(target, network).await?.user().await };
     let slow = || Problem::new(Code::ForgeUnreachable, format!("{host} did not answer within {} s", PATIENCE.as_secs()));
     let user = timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(slow()))?;

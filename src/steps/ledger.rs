@@ -15,6 +15,7 @@ use crate::{
     domain::{
         digest::Digest,
         event::Events,
+        policy::Target,
         problem::{Code, Problem, Result},
         record::{End, Record, StepRow},
     },
@@ -148,19 +149,10 @@ impl Keeper {
     }
 
     /// Writes a decision; one that cannot be written is a warning, and stands.
-    pub(super) async fn event(&self, plan: &Plan, kind: &str, detail: serde_json::Value) {
+    pub(super) async fn event(&self, plan: &Plan, kind: &str, target: &Target, detail: serde_json::Value) {
         let Some(place) = &self.place else { return };
-        let written = async {
-            let event = Event {
-                id: unique()?,
-                kind: kind.to_string(),
-                app: plan.app.clone(),
-                environment: plan.settings.environment.clone().unwrap_or_default(),
-                author: author(plan).unwrap_or_default(),
-                detail,
-            };
-            Ledger::open(place, self.limit).await?.event(&event).await
-        };
+        let author = author(plan).unwrap_or_default();
+        let written = async { tell(&Ledger::open(place, self.limit).await?, kind, target, &author, detail).await };
         if let Err(problem) = written.await {
             self.events.warning(format!("the ledger does not have this decision: {}", problem.message), problem.hint);
         }
@@ -217,6 +209,15 @@ impl Keeper {
     }
 }
 
+/// Writes an event.
+///
+/// # Errors
+/// The ledger's.
+pub async fn tell(ledger: &Ledger, kind: &str, target: &Target, author: &str, detail: serde_json::Value) -> Result<()> {
+    let (app, environment) = (target.app.clone(), target.environment.clone());
+    ledger.event(&Event { id: unique()?, kind: kind.to_string(), app, environment, author: author.to_string(), detail }).await
+}
+
 /// The rules that the ledger holds. Of one that is away nothing is known: who keeps rules there sets `ledger.required`.
 pub(super) async fn rules_of_ledger(run: &Run) -> Result<Option<String>> {
     let keeper = &run.keeper;
@@ -225,12 +226,17 @@ pub(super) async fn rules_of_ledger(run: &Run) -> Result<Option<String>> {
     match read.await {
         Err(problem) if keeper.required => Err(nothing_changed(problem)),
         Err(problem) => {
-            let text = format!("the company's rules in the ledger are not known: {}", problem.message);
-            run.events.warning(text, "set ledger.required where rules must be kept");
+            say_unknown(&run.events, &problem);
             Ok(None)
         }
         found => found,
     }
+}
+
+/// The rules of a ledger that is away, and need not be there.
+pub(super) fn say_unknown(events: &Events, problem: &Problem) {
+    let text = format!("the company's rules in the ledger are not known: {}", problem.message);
+    events.warning(text, "set ledger.required where rules must be kept");
 }
 
 fn nothing_changed(problem: Problem) -> Problem {

@@ -34,7 +34,7 @@ mod worker;
 
 pub use self::{
     access::{connect, registry_client},
-    ask::{ask, tell as tell_ledger},
+    ask::ask,
     can::{Question, can},
     check::{Checked, check, of_mistake},
     checkout::checkout,
@@ -42,7 +42,7 @@ pub use self::{
     errand::cluster_for,
     hold::{Guarded, center, guard, keep, serve, wanted},
     init::{Draft, Scene, Wishes, drafts, look, settings_file, write, write_settings},
-    ledger::{Keeper, RULES, company, ledger},
+    ledger::{Keeper, RULES, company, ledger, tell as tell_ledger},
     logs::{Archived, archive_logs},
     origin::find_origin,
     preview::{Preview, preview},

@@ -1,12 +1,12 @@
 //! Whether a pull request's code comes from another repository, where the CI does not say: the code host knows.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{access, tell::place};
 use crate::{
-    forge::{self, Forge},
+    forge::Forge,
     settings::{Auto, Loaded},
 };
 
@@ -21,8 +21,7 @@ pub async fn find_origin(loaded: &mut Loaded, asked: bool) -> Result<(), String>
     let Some(target) = place::known(&loaded.settings, &loaded.ci, &loaded.sources, loaded.ci.project.clone_url.as_deref()) else {
         return Err(format!("pull request {number} counts as a fork's: no code host is known to ask; set forge.url"));
     };
-    let mut network = forge::network(access::network(&loaded.host, &loaded.ci));
-    network.ca.extend(loaded.settings.forge.ca.clone());
+    let network = access::forge_network(&loaded.settings, &loaded.host, &loaded.ci, Path::new(""));
     let asking = async { Forge::connect(target, network).await?.is_fork(number).await };
     let answer = match timeout(PATIENCE, asking).await {
         Ok(answer) => answer.map_err(|problem| format!("{}; {}", problem.message, problem.hint)),

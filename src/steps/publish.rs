@@ -32,8 +32,6 @@ pub(super) async fn foresee(run: &Run) -> Result<()> {
     }
     if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {
         custom::read(&run.plan)?;
-    }
-    if !matches!(run.plan.publish, Publish::No { .. }) && !run.plan.is_library() {
         config::foresee(&run.plan)?;
     }
     Ok(())

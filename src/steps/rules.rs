@@ -22,7 +22,7 @@ use crate::{
         workload::Workload,
     },
     plan::Plan,
-    settings::{self, Source},
+    settings::{self, Settings, Source},
 };
 
 /// Who owns the runner puts rules here that no setting can take away.
@@ -65,15 +65,16 @@ async fn decide(run: &Run, action: &str) -> Result<()> {
         return Ok(());
     }
     let asker = identity::asker(&Given::of(plan), &run.events).await;
-    let decision = Decision::of(&asker, action, &target(plan), rules);
+    let target = target(plan);
+    let decision = Decision::of(&asker, action, &target, rules);
     run.events.note(format!("{} asks to {action}, {}", asker.name(), asker.proof.words()));
-    run.keeper.event(plan, "permission", decision.detail.clone()).await;
+    run.keeper.event(plan, "permission", &target, decision.detail.clone()).await;
     decision.hold(plan.host.worker.is_some(), &run.events)
 }
 
 /// What all places together say.
 pub(super) struct Decision {
-    refusal: Option<String>,
+    pub answers: Vec<Answer>,
     /// For the ledger.
     pub detail: Value,
 }
@@ -82,18 +83,18 @@ impl Decision {
     pub(super) fn of(asker: &Asker, action: &str, target: &Target, rules: &[Rules]) -> Decision {
         let answers: Vec<Answer> = rules.iter().map(|rules| rules.may(asker, action, target)).collect();
         let permitted = answers.iter().filter_map(|answer| if let Answer::Yes { by, .. } = answer { Some(by) } else { None });
-        let refusal = answers.iter().find_map(|answer| if let Answer::No(why) = answer { Some(why.clone()) } else { None });
+        let refusal = refusal(&answers);
         let detail = json!({
             "user": asker.user, "proved": asker.proof.is_proved(), "proof": asker.proof, "project": asker.project,
             "ref": asker.reference, "protected": asker.protected, "action": action, "app": target.app, "environment": target.environment,
             "allowed": refusal.is_none(), "permitted_by": permitted.collect::<Vec<_>>(), "why": refusal,
         });
-        Decision { refusal, detail }
+        Decision { answers, detail }
     }
 
     /// A no binds where only a worker holds the credentials; elsewhere it is said.
     pub(super) fn hold(self, binds: bool, events: &Events) -> Result<()> {
-        match self.refusal {
+        match refusal(&self.answers) {
             Some(why) if binds => Err(Problem::new(Code::RuleDenied, why)),
             Some(why) => {
                 events.warning(why, "this job holds the credentials itself, so it goes on; shipway can says who may");
@@ -102,6 +103,11 @@ impl Decision {
             None => Ok(()),
         }
     }
+}
+
+/// A no of one place counts more than every yes.
+fn refusal(answers: &[Answer]) -> Option<&str> {
+    answers.iter().find_map(|answer| if let Answer::No(why) = answer { Some(why.as_str()) } else { None })
 }
 
 fn target(plan: &Plan) -> Target {
@@ -113,25 +119,26 @@ async fn judge(run: &Run, proposal: Proposal) -> Result<()> {
     let (namespace, name) = (plan.namespace.clone(), plan.name.clone());
     let proposal = Proposal { now: Some(Timestamp::now()), namespace, name, ..proposal };
     let rules = run.rules.get_or_try_init(|| all(run)).await?;
-    let broken: Vec<String> = rules.iter().flat_map(|rules| rules.broken(&target(plan), &proposal)).collect();
+    let target = target(plan);
+    let broken: Vec<String> = rules.iter().flat_map(|rules| rules.broken(&target, &proposal)).collect();
     let Some(problem) = denied(&broken) else { return Ok(()) };
-    run.keeper.event(plan, "rules", json!({"allowed": false, "broken": broken})).await;
+    run.keeper.event(plan, "rules", &target, json!({"allowed": false, "broken": broken})).await;
     Err(problem)
 }
 
 /// The rules of all places: each adds to the others.
 async fn all(run: &Run) -> Result<Vec<Rules>> {
-    let named = run.plan.settings.rules.file.as_ref().map(|file| run.plan.facts.work_dir.join(file));
-    of_all_places(named.as_deref(), rules_of_ledger(run).await?.as_deref())
+    of_all_places(&run.plan.settings, &run.plan.facts.work_dir, rules_of_ledger(run).await?.as_deref())
 }
 
-/// The rules of the runner, of the file that is named, and of the ledger.
-pub(super) fn of_all_places(named: Option<&Path>, of_ledger: Option<&str>) -> Result<Vec<Rules>> {
+/// The rules of the runner, of the file that is named, relative to `dir`, and of the ledger.
+pub(super) fn of_all_places(settings: &Settings, dir: &Path, of_ledger: Option<&str>) -> Result<Vec<Rules>> {
+    let named = settings.rules.file.as_ref().map(|file| dir.join(file));
     // what is there and cannot be read denies
     let is_missing = |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
     let of_runner = Some(Path::new(OF_THE_RUNNER)).filter(|path| !is_missing(path));
     let mut rules = Vec::new();
-    for path in [of_runner, named].into_iter().flatten() {
+    for path in [of_runner, named.as_deref()].into_iter().flatten() {
         let text = std::fs::read_to_string(path).map_err(|error| invalid(&path.display().to_string(), &error.to_string()))?;
         rules.push(parse(&path.display().to_string(), &text)?);
     }

@@ -155,8 +155,7 @@ pub(super) async fn code_host(plan: &Plan) -> Result<Option<State>> {
         Token::Own(_) => {}
     }
     let (project, place) = (target.project.clone(), target.token_place.clone());
-    let mut network = short(forge::network(access::network(&plan.host, &plan.ci)));
-    network.ca.extend(plan.settings.forge.ca.as_ref().map(|ca| plan.facts.dir.join(ca)));
+    let network = short(access::forge_network(&plan.settings, &plan.host, &plan.ci, &plan.facts.dir));
     let forge = Forge::connect(target, network).await?;
     let standing = forge.standing().await?;
     let user = standing.user.unwrap_or_else(|| "somebody (the token may not ask who)".to_string());

@@ -158,7 +158,7 @@ fn couriers(job: Job, plan: &Plan, events: &Events, heard: &watch::Receiver<Arc<
         None => {}
     }
     let Some(target) = target else { return Vec::new() };
-    let network = forge::network(super::access::forge_network(plan));
+    let network = super::access::forge_network(&plan.settings, &plan.host, &plan.ci, &plan.facts.dir);
     let courier = Courier::new(target, network, events.clone());
     let own = courier.has_own_token();
     let errands = [

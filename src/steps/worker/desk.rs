@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    super::unique::unique,
+    super::{ledger::tell, unique::unique},
     child::{Ordered, either},
     rooms::Rooms,
 };
@@ -30,10 +30,11 @@ use crate::{
         event::Events,
         identity::{Asker, Proof},
         order::{Bounds, Order},
+        policy::Target,
         problem::{Class, Code, Problem, Result},
     },
     issuer::Issuer,
-    ledger::{Begun, Event, Finished, Ledger},
+    ledger::{Begun, Finished, Ledger},
     queue::{Answers, Intake, Reply, Task},
     report::answer,
     settings::{self, Settings},
@@ -209,8 +210,7 @@ impl Desk {
         let told = async {
             let detail = json!({"id": id, "allowed": false, "code": problem.code.slug(), "why": problem.message});
             let author = task.user.clone().unwrap_or_default();
-            let (app, environment) = (String::new(), String::new());
-            self.ledger.event(&Event { id: unique()?, kind: "order".to_string(), app, environment, author, detail }).await
+            tell(&self.ledger, "order", &Target::default(), &author, detail).await
         };
         if let Err(problem) = told.await {
             self.events.warning(format!("the ledger does not have this decision: {}", problem.message), problem.hint);
